@@ -1,0 +1,4 @@
+//! Obnam: end-to-end encrypted, deduplicating backups into sandboxed storage backends.
+
+pub mod chunk;
+pub mod store;

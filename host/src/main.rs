@@ -1,0 +1,2 @@
+//! The `obnam` program.
+fn main() {}

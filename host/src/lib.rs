@@ -1,6 +1,16 @@
 //! Obnam: end-to-end encrypted, deduplicating backups into sandboxed storage backends.
+//!
+//! The layers, from the top: commands (`cli`), backup, restore and check, the typed layer ([`repository`]), the raw
+//! layer ([`store`]), and the plugin host ([`plugin`]). `docs/architecture.md` has the picture, `docs/format.md` the
+//! format of what is stored.
 
 pub mod chunk;
+pub mod credential;
 pub mod crypto;
 pub mod format;
+pub mod index;
+pub mod local;
+mod mapped;
+pub mod plugin;
+pub mod repository;
 pub mod store;

@@ -1,0 +1,257 @@
+//! One instance of a plugin and the calls on it. Used by the thread that owns it only.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use wasmtime::component::ResourceAny;
+use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi::p2::DynInputStream;
+
+use super::bindings::{Plugin, PluginPre, contract};
+use super::failure::Failure;
+use super::grants::Grants;
+use super::limits::Limits;
+use super::output::Redaction;
+use super::progress::Progress;
+use super::sandbox::Sandbox;
+use super::streams::{self, ChunkStream};
+
+/// What every instance of an opened plugin is made from.
+pub(super) struct Blueprint {
+    /// The component, compiled and linked.
+    pub(super) component: PluginPre<Sandbox>,
+    /// The plugin's name, for messages.
+    pub(super) plugin: String,
+    /// What it may use.
+    pub(super) grants: Grants,
+    /// The location as the plugin sees it.
+    pub(super) location: String,
+    /// The options as the plugin sees them.
+    pub(super) options: Vec<(String, String)>,
+    /// Whether `put` hands over a stream.
+    pub(super) put_streams: bool,
+    /// What it runs under.
+    pub(super) limits: Limits,
+    /// What must not be shown.
+    pub(super) redaction: Redaction,
+}
+
+/// A call, with everything that it needs; cheap to clone, since it may have to be repeated.
+#[derive(Clone)]
+pub(super) enum Call {
+    Describe,
+    Plan,
+    Init,
+    Open,
+    Put { label: String, id: String, bytes: Bytes },
+    Get { label: String, id: String, range: Option<contract::ByteRange> },
+    Stat { label: String, id: String },
+    List { filter: String, after: Option<String>, limit: u32 },
+    Remove { label: String, id: String },
+    Check,
+}
+
+/// What a [`Call`] answers, case by case.
+pub(super) enum Answer {
+    Description(contract::Description),
+    Grants(contract::Grants),
+    Done,
+    Put(contract::PutOutcome),
+    Bytes(Bytes),
+    Info(contract::ChunkInfo),
+    Page(contract::Page),
+    Removed(contract::RemoveOutcome),
+    Findings(Vec<contract::Finding>),
+}
+
+impl Call {
+    /// How many bytes it moves at most, for its time limit.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Call::Put { bytes, .. } => bytes.len() as u64,
+            Call::Get { range: Some(range), .. } => range.length,
+            Call::Get { range: None, .. } => crate::chunk::MAX_CHUNK_SIZE,
+            _ => 0,
+        }
+    }
+}
+
+/// A living instance.
+pub(super) struct Instance {
+    store: Store<Sandbox>,
+    plugin: Plugin,
+    /// The contract's `store` resource, once it is initialised or opened.
+    place: Option<ResourceAny>,
+    blueprint: Arc<Blueprint>,
+}
+
+impl Instance {
+    /// Instantiates the component.
+    pub(super) async fn new(blueprint: Arc<Blueprint>, progress: Arc<Progress>) -> Result<Self, Failure> {
+        let limits = &blueprint.limits;
+        let sandbox = Sandbox::new(&blueprint.grants, limits, progress).map_err(Failure::Answered)?;
+        let mut store = Store::new(blueprint.component.engine(), sandbox);
+        store.limiter(|sandbox| &mut sandbox.quota);
+        store.set_hostcall_fuel(limits.transfer);
+        store.epoch_deadline_callback(|context| {
+            context.data().may_go_on()?;
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store.set_epoch_deadline(1);
+        store.data_mut().begin_call();
+        match blueprint.component.instantiate_async(&mut store).await {
+            Ok(plugin) => Ok(Instance { store, plugin, place: None, blueprint }),
+            Err(error) => Err(stopped(&error, &store, &blueprint)),
+        }
+    }
+
+    /// Makes a call. After [`Failure::Stopped`] the instance must be dropped.
+    pub(super) async fn call(&mut self, call: Call) -> Result<Answer, Failure> {
+        self.store.data_mut().begin_call();
+        self.store.set_epoch_deadline(1);
+        let result = self.dispatch(call).await;
+        for line in self.store.data().output.take(&self.blueprint.redaction) {
+            tracing::debug!(target: "obnam::plugin", plugin = %self.blueprint.plugin, "{line}");
+        }
+        result
+    }
+
+    async fn dispatch(&mut self, call: Call) -> Result<Answer, Failure> {
+        match call {
+            Call::Describe => {
+                let answer = self.plugin.obnam_chunk_store_chunk_store().call_describe(&mut self.store).await;
+                Ok(Answer::Description(self.trapped(answer)?))
+            }
+            Call::Plan => {
+                let (location, options) = (&self.blueprint.location, &self.blueprint.options);
+                let guest = self.plugin.obnam_chunk_store_chunk_store();
+                let answer = guest.call_plan(&mut self.store, location, options).await;
+                Ok(Answer::Grants(self.answered(answer)?))
+            }
+            Call::Init => {
+                self.forget_place().await?;
+                let (location, options) = (&self.blueprint.location, &self.blueprint.options);
+                let guest = self.plugin.obnam_chunk_store_chunk_store().store();
+                let answer = guest.call_init(&mut self.store, location, options).await;
+                self.place = Some(self.answered(answer)?);
+                Ok(Answer::Done)
+            }
+            Call::Open => {
+                self.forget_place().await?;
+                self.place().await?;
+                Ok(Answer::Done)
+            }
+            Call::Put { label, id, bytes } => self.put(&label, &id, bytes).await,
+            Call::Get { label, id, range } => self.get(&label, &id, range).await,
+            Call::Stat { label, id } => {
+                let place = self.place().await?;
+                let guest = self.plugin.obnam_chunk_store_chunk_store().store();
+                let answer = guest.call_stat(&mut self.store, place, &label, &id).await;
+                Ok(Answer::Info(self.answered(answer)?))
+            }
+            Call::List { filter, after, limit } => {
+                let place = self.place().await?;
+                let guest = self.plugin.obnam_chunk_store_chunk_store().store();
+                let answer = guest.call_list(&mut self.store, place, &filter, after.as_deref(), limit).await;
+                Ok(Answer::Page(self.answered(answer)?))
+            }
+            Call::Remove { label, id } => {
+                let place = self.place().await?;
+                let guest = self.plugin.obnam_chunk_store_chunk_store().store();
+                let answer = guest.call_remove(&mut self.store, place, &label, &id).await;
+                Ok(Answer::Removed(self.answered(answer)?))
+            }
+            Call::Check => {
+                let place = self.place().await?;
+                let guest = self.plugin.obnam_chunk_store_chunk_store().store();
+                let answer = guest.call_check(&mut self.store, place).await;
+                Ok(Answer::Findings(self.answered(answer)?))
+            }
+        }
+    }
+
+    /// Drops the `store` resource, if there is one.
+    async fn forget_place(&mut self) -> Result<(), Failure> {
+        let Some(place) = self.place.take() else { return Ok(()) };
+        let dropped = place.resource_drop_async(&mut self.store).await;
+        self.trapped(dropped)
+    }
+
+    /// The `store` resource; opens it when this instance has none yet.
+    async fn place(&mut self) -> Result<ResourceAny, Failure> {
+        if let Some(place) = self.place {
+            return Ok(place);
+        }
+        let (location, options) = (&self.blueprint.location, &self.blueprint.options);
+        let guest = self.plugin.obnam_chunk_store_chunk_store().store();
+        let answer = guest.call_open(&mut self.store, location, options).await;
+        let place = self.answered(answer)?;
+        self.place = Some(place);
+        Ok(place)
+    }
+
+    async fn put(&mut self, label: &str, id: &str, bytes: Bytes) -> Result<Answer, Failure> {
+        let place = self.place().await?;
+        let size = bytes.len() as u64;
+        let mut taken = None;
+        let content = if self.blueprint.put_streams {
+            let (stream, counter) = ChunkStream::new(bytes, self.store.data().progress.clone());
+            taken = Some(counter);
+            let stream: DynInputStream = Box::new(stream);
+            let handle = self.store.data_mut().table.push(stream);
+            contract::Content::Stream(handle.map_err(|error| Failure::Stopped(error.to_string()))?)
+        } else {
+            contract::Content::Bytes(bytes.to_vec())
+        };
+        let guest = self.plugin.obnam_chunk_store_chunk_store().store();
+        let answer = guest.call_put(&mut self.store, place, label, id, size, &content).await;
+        let outcome = self.answered(answer)?;
+        let taken = taken.map_or(size, |taken| taken.load(Ordering::Relaxed));
+        if outcome == contract::PutOutcome::Stored && taken < size {
+            return Err(Failure::Wrong(format!("it says that it stored {size} bytes, but read only {taken} of them")));
+        }
+        Ok(Answer::Put(outcome))
+    }
+
+    async fn get(&mut self, label: &str, id: &str, range: Option<contract::ByteRange>) -> Result<Answer, Failure> {
+        let place = self.place().await?;
+        let guest = self.plugin.obnam_chunk_store_chunk_store().store();
+        let answer = guest.call_get(&mut self.store, place, label, id, range).await;
+        let length = range.map(|range| range.length);
+        match self.answered(answer)? {
+            contract::Content::Stream(handle) => {
+                Ok(Answer::Bytes(streams::drain(self.store.data_mut(), handle, length).await?))
+            }
+            contract::Content::Bytes(bytes) => {
+                streams::check_length(bytes.len() as u64, length)?;
+                Ok(Answer::Bytes(bytes.into()))
+            }
+        }
+    }
+
+    /// Sorts out both ways in which a call can fail.
+    fn answered<T>(&self, answer: wasmtime::Result<Result<T, contract::Error>>) -> Result<T, Failure> {
+        let blueprint = &self.blueprint;
+        self.trapped(answer)?.map_err(|error| Failure::from_contract(error, &blueprint.plugin, &blueprint.redaction))
+    }
+
+    fn trapped<T>(&self, answer: wasmtime::Result<T>) -> Result<T, Failure> {
+        answer.map_err(|error| stopped(&error, &self.store, &self.blueprint))
+    }
+}
+
+/// Why an instance ended: the root cause, and the last words of the guest.
+fn stopped(error: &wasmtime::Error, store: &Store<Sandbox>, blueprint: &Blueprint) -> Failure {
+    tracing::debug!(target: "obnam::plugin", plugin = %blueprint.plugin, "stopped: {error:?}");
+    let mut why = blueprint.redaction.clean(&error.root_cause().to_string());
+    let lines = store.data().output.take(&blueprint.redaction);
+    for line in &lines {
+        tracing::debug!(target: "obnam::plugin", plugin = %blueprint.plugin, "{line}");
+    }
+    let last = lines.len().saturating_sub(3);
+    if !lines.is_empty() {
+        why = format!("{why}; it had printed: {}", lines[last..].join(" / "));
+    }
+    Failure::Stopped(why)
+}

@@ -1,0 +1,89 @@
+//! The plugin host: storage backends as sandboxed WebAssembly components.
+//!
+//! A plugin exports the interface `obnam:chunk-store/chunk-store` (`wit/chunk-store.wit`, which is the contract). It is
+//! not trusted for anything but keeping bytes. What must always hold:
+//!
+//! - A plugin can touch nothing that the user did not name (`grants`, `sandbox`).
+//! - Whatever a plugin does, its caller gets an answer or an error in bounded time and memory, and other plugins and
+//!   stores of the process do not notice (`limits`, `worker`, `progress`).
+//! - Everything that it answers is checked (`verify`, `streams`, `store`).
+//! - Nobody else repeats calls (`retry`).
+//! - WebAssembly costs nothing before the first store is opened (`engine`).
+//!
+//! The way of a call: [`PluginStore`] (a [`ChunkStore`](crate::store::ChunkStore)) -> `retry` -> `pool` -> `worker` (a
+//! thread) -> `instance` -> the guest. `opening` puts all of it together, with `location`, `options`, `fit` and
+//! `component_cache`.
+
+mod bindings;
+mod component_cache;
+mod engine;
+mod failure;
+mod fit;
+mod grants;
+mod instance;
+mod limits;
+mod location;
+mod opening;
+mod options;
+mod output;
+mod pool;
+mod progress;
+mod retry;
+mod sandbox;
+mod store;
+mod streams;
+mod verify;
+mod worker;
+
+use std::path::PathBuf;
+
+pub use limits::Limits;
+pub use location::{bundled_for, require_bundled_for};
+pub use opening::{StoreSpec, inspect, open_store};
+pub use store::PluginStore;
+
+/// Where a plugin comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PluginSource {
+    /// One that is part of this program, by name: `local`.
+    Bundled(String),
+    /// A component in a file.
+    File(PathBuf),
+}
+
+/// What a plugin says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginInfo {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// One sentence.
+    pub summary: String,
+    /// The URL schemes of its locations; `file` stands for paths too.
+    pub schemes: Vec<String>,
+    /// The options that it understands.
+    pub options: Vec<OptionInfo>,
+    /// Whether it takes contents as streams.
+    pub put_streams: bool,
+    /// The SHA-256 of the component, in hexadecimal.
+    pub wasm_sha256: String,
+    /// The interfaces that it imports. An import is not a wish: it has no effect without a grant.
+    pub imports: Vec<String>,
+}
+
+/// An option of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionInfo {
+    /// Its name.
+    pub name: String,
+    /// One sentence.
+    pub help: String,
+    /// Whether it must be given.
+    pub required: bool,
+    /// Whether its value must not be shown.
+    pub secret: bool,
+    /// The environment variable that stands for it when it is not given. For plugins that are not bundled only
+    /// those that begin with `OBNAM_PLUGIN_` are read.
+    pub environment: Option<String>,
+}

@@ -1,0 +1,176 @@
+//! [`PluginStore`]: a plugin as a chunk store.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::bindings::contract;
+use super::failure::Failure;
+use super::instance::{Answer, Call};
+use super::pool::Pool;
+use super::verify::{self, Cursor, PAGE};
+use super::{PluginInfo, retry};
+use crate::chunk::{ChunkId, ChunkInfo, Label, LabelFilter, MAX_CHUNK_SIZE};
+use crate::store::{ChunkStore, Finding, ListPage, PutOutcome, RemoveOutcome, Severity, StoreError, StoreErrorKind};
+
+/// A place that a plugin keeps. Calls are checked, repeated where that helps, and bounded in time and memory.
+pub struct PluginStore {
+    pool: Pool,
+    info: PluginInfo,
+    create_directories: bool,
+}
+
+impl std::fmt::Debug for PluginStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PluginStore").field("plugin", &self.info.name).finish_non_exhaustive()
+    }
+}
+
+impl PluginStore {
+    pub(super) fn new(pool: Pool, info: PluginInfo, create_directories: bool) -> Self {
+        PluginStore { pool, info, create_directories }
+    }
+
+    /// What the plugin says about itself.
+    pub fn info(&self) -> &PluginInfo {
+        &self.info
+    }
+
+    /// Makes a call, as often as it is worth it.
+    fn call<T>(&self, doing: &str, call: &Call, check: impl Fn(Answer) -> Result<T, Failure>) -> Result<T, StoreError> {
+        let limits = &self.pool.blueprint.limits;
+        retry::repeat(limits, doing, || self.pool.call(call.clone()).and_then(&check))
+            .map_err(|failure| failure.into_error(&self.info.name, doing))
+    }
+}
+
+/// An answer of another call than was made; the worker answers each in kind.
+fn mismatch<T>() -> Result<T, Failure> {
+    Err(Failure::Stopped("the answer belongs to another call".into()))
+}
+
+fn chunk(label: &Label, id: &ChunkId) -> (String, String) {
+    (label.to_string(), id.to_string())
+}
+
+impl ChunkStore for PluginStore {
+    fn init(&self) -> Result<(), StoreError> {
+        for directory in &self.pool.blueprint.grants.directories {
+            if self.create_directories {
+                directory.create()?;
+            }
+        }
+        self.call("prepare the store", &Call::Init, |_| Ok(()))
+    }
+
+    fn open(&self) -> Result<(), StoreError> {
+        self.call("open the store", &Call::Open, |_| Ok(()))
+    }
+
+    fn put(&self, label: &Label, id: &ChunkId, bytes: Bytes) -> Result<PutOutcome, StoreError> {
+        let doing = format!("store chunk {label}/{id}");
+        if bytes.len() as u64 > MAX_CHUNK_SIZE {
+            let message = format!("cannot {doing}: it has {} bytes, at most {MAX_CHUNK_SIZE} are allowed", bytes.len());
+            return Err(StoreError::new(StoreErrorKind::Invalid, message));
+        }
+        let (label, id) = chunk(label, id);
+        self.call(&doing, &Call::Put { label, id, bytes }, |answer| match answer {
+            Answer::Put(contract::PutOutcome::Stored) => Ok(PutOutcome::Stored),
+            Answer::Put(contract::PutOutcome::AlreadyPresent) => Ok(PutOutcome::AlreadyPresent),
+            _ => mismatch(),
+        })
+    }
+
+    fn get(&self, label: &Label, id: &ChunkId, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        let wire = match &range {
+            None => None,
+            Some(range) => {
+                let length = range.end.checked_sub(range.start).filter(|&length| length <= MAX_CHUNK_SIZE);
+                let length = length.ok_or_else(|| {
+                    let message = format!("cannot read chunk {label}/{id}: {range:?} is no range of a chunk");
+                    StoreError::new(StoreErrorKind::Invalid, message)
+                })?;
+                Some(contract::ByteRange { offset: range.start, length })
+            }
+        };
+        let doing = format!("read chunk {label}/{id}");
+        let (label, wire_id) = chunk(label, id);
+        let call = Call::Get { label, id: wire_id, range: wire };
+        let read = || {
+            self.call(&doing, &call, |answer| match answer {
+                Answer::Bytes(bytes) if wire.is_some() || ChunkId::of(&bytes) == *id => Ok(bytes),
+                Answer::Bytes(bytes) => {
+                    let len = bytes.len();
+                    Err(Failure::Wrong(format!("the {len} bytes that it answered with are not those of the chunk")))
+                }
+                _ => mismatch(),
+            })
+        };
+        match read() {
+            // Bytes can be damaged on their way; damage that stays is on the disk.
+            Err(error) if error.kind == StoreErrorKind::Corrupt => read(),
+            result => result,
+        }
+    }
+
+    fn stat(&self, label: &Label, id: &ChunkId) -> Result<ChunkInfo, StoreError> {
+        let doing = format!("look at chunk {label}/{id}");
+        let (wire_label, wire_id) = chunk(label, id);
+        self.call(&doing, &Call::Stat { label: wire_label, id: wire_id }, |answer| {
+            let Answer::Info(info) = answer else { return mismatch() };
+            let info = verify::info(info)?;
+            if info.label != *label || info.id != *id {
+                return Err(Failure::Wrong(format!("it answered about {}/{} instead", info.label, info.id)));
+            }
+            Ok(info)
+        })
+    }
+
+    fn list_page(&self, filter: &LabelFilter, after: Option<&str>) -> Result<ListPage, StoreError> {
+        let cursor = match after {
+            None => None,
+            Some(text) => Some(Cursor::parse(text).ok_or_else(|| {
+                StoreError::new(StoreErrorKind::Invalid, format!("{text:?} is not where a page of a listing ended"))
+            })?),
+        };
+        let most = self.pool.blueprint.limits.listing;
+        let plugin_cursor = cursor.as_ref().map(|cursor| cursor.next.clone());
+        let call = Call::List { filter: filter.to_wire(), after: plugin_cursor, limit: PAGE };
+        let (chunks, next) = self.call("list chunks", &call, |answer| match answer {
+            Answer::Page(page) => verify::page(page, filter, cursor.as_ref(), most),
+            _ => mismatch(),
+        })?;
+        Ok(ListPage { chunks, next: next.map(|cursor| cursor.to_text()) })
+    }
+
+    fn remove(&self, label: &Label, id: &ChunkId) -> Result<RemoveOutcome, StoreError> {
+        let doing = format!("remove chunk {label}/{id}");
+        let (label, id) = chunk(label, id);
+        self.call(&doing, &Call::Remove { label, id }, |answer| match answer {
+            Answer::Removed(contract::RemoveOutcome::Removed) => Ok(RemoveOutcome::Removed),
+            Answer::Removed(contract::RemoveOutcome::Pending(until)) => Ok(RemoveOutcome::Pending(until)),
+            _ => mismatch(),
+        })
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, StoreError> {
+        let redaction = &self.pool.blueprint.redaction;
+        self.call("check the store", &Call::Check, |answer| {
+            let Answer::Findings(findings) = answer else { return mismatch() };
+            let findings = findings.into_iter().map(|finding| Finding {
+                severity: match finding.severity {
+                    contract::Severity::Info => Severity::Info,
+                    contract::Severity::Warning => Severity::Warning,
+                    contract::Severity::Error => Severity::Error,
+                },
+                code: redaction.clean(&finding.code),
+                message: redaction.clean(&finding.message),
+            });
+            Ok(findings.collect())
+        })
+    }
+
+    fn parallelism(&self) -> usize {
+        self.pool.size()
+    }
+}

@@ -1,0 +1,117 @@
+//! Obnam's storage plugin for directories: local disks, removable disks, mounted network shares.
+//!
+//! Layout below the granted directory:
+//!
+//! ```text
+//! OBNAM-CHUNK-STORE            the marker: one line of text, says that `init` was here
+//! <label>/<xx>/<id>            a chunk; xx are the first two digits of its id
+//! <label>/.tmp-<hex>           a chunk that is being written, or was when the power failed
+//! ```
+//!
+//! A chunk is written under a temporary name, synced, hard-linked to its own name (which fails instead of replacing
+//! anything), and the directories are synced, in this order: so it is either absent or whole and durable. Everything
+//! goes through `wasi:filesystem` directly rather than `std::fs`, since only there a stream can be spliced into a
+//! file without its bytes entering the sandbox.
+
+mod chunks;
+mod directory;
+mod errors;
+mod inspection;
+mod listing;
+mod marker;
+mod names;
+mod settings;
+
+wit_bindgen::generate!({
+    path: "../../wit",
+    inline: "
+        package obnam:local;
+        world local {
+            include obnam:chunk-store/plugin@0.1.0;
+            import wasi:filesystem/preopens@0.2.12;
+            import wasi:filesystem/types@0.2.12;
+            import wasi:clocks/wall-clock@0.2.12;
+            import wasi:random/random@0.2.12;
+        }
+    ",
+    world: "obnam:local/local",
+    generate_all,
+});
+
+use exports::obnam::chunk_store::chunk_store::{
+    Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, Guest, GuestStore,
+    OptionHelp, Page, PutOutcome, RemoveOutcome, Store,
+};
+
+use chunks::LocalStore;
+use settings::Settings;
+
+struct Local;
+
+impl Guest for Local {
+    type Store = LocalStore;
+
+    fn describe() -> Description {
+        Description {
+            name: "local".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            summary: "Keeps chunks as files below a directory: a local or removable disk, or a mounted share.".into(),
+            schemes: vec!["file".into()],
+            options: vec![OptionHelp {
+                name: "fsync".into(),
+                help: "Whether to wait until the disk has what was written: yes (default) or no. With no, a power \
+                       failure can lose or damage chunks; meant for tests."
+                    .into(),
+                required: false,
+                secret: false,
+                environment: None,
+            }],
+            bodies: Bodies::Stream,
+        }
+    }
+
+    fn plan(location: String, options: Vec<(String, String)>) -> Result<Grants, Error> {
+        let settings = Settings::parse(&location, &options)?;
+        Ok(Grants { directories: vec![DirectoryWish { path: settings.path, read_only: false }], origins: Vec::new() })
+    }
+}
+
+impl GuestStore for LocalStore {
+    fn init(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
+        let store = LocalStore::at(Settings::parse(&location, &options)?)?;
+        marker::create(&store)?;
+        Ok(Store::new(store))
+    }
+
+    fn open(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
+        let store = LocalStore::at(Settings::parse(&location, &options)?)?;
+        marker::require(&store)?;
+        Ok(Store::new(store))
+    }
+
+    fn put(&self, label: String, id: String, size: u64, content: Content) -> Result<PutOutcome, Error> {
+        self.put_chunk(&label, &id, size, content)
+    }
+
+    fn get(&self, label: String, id: String, range: Option<ByteRange>) -> Result<Content, Error> {
+        self.get_chunk(&label, &id, range)
+    }
+
+    fn stat(&self, label: String, id: String) -> Result<ChunkInfo, Error> {
+        self.stat_chunk(&label, &id)
+    }
+
+    fn list(&self, filter: String, after: Option<String>, limit: u32) -> Result<Page, Error> {
+        listing::page(self, &filter, after.as_deref(), limit as usize)
+    }
+
+    fn remove(&self, label: String, id: String) -> Result<RemoveOutcome, Error> {
+        self.remove_chunk(&label, &id)
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, Error> {
+        inspection::check(self)
+    }
+}
+
+export!(Local);

@@ -35,6 +35,8 @@ for guest in "${guests[@]}"; do
 done
 
 step "Tests"
+# The end-to-end tests run the program itself, which cargo does not build for them.
+cargo build --workspace --locked
 cargo test --workspace --locked
 
 step "Documentation"

@@ -274,10 +274,13 @@ KeySet = collections.namedtuple("KeySet", "blob_id_key metadata_key data_private
 
 
 class Repository:
-    def __init__(self, store, decrypt, pinned=None):
-        """`decrypt` opens age files; `pinned` is the repository id, where it is known from elsewhere."""
+    def __init__(self, store, decrypt, pinned, problems):
+        """`decrypt` opens age files; `pinned` is the repository id, where it is known from elsewhere.
+
+        What had to be skipped is added to `problems`.
+        """
         self.store = store
-        self.problems = []
+        self.problems = problems
         credential = self.open_credential(decrypt, pinned)
         self.id = field(credential, 1, bytes, 32)
         self.root_key = self.read_marker()
@@ -727,9 +730,10 @@ def main():
     restore.add_argument("target", help="a directory that is empty or does not exist")
     restore.add_argument("--snapshot", default="latest", metavar="ID", help="the beginning of an id, or 'latest'")
     options = parser.parse_args()
+    problems = []
     try:
         pinned = bytes.fromhex(options.repository_id) if options.repository_id else None
-        repository = Repository(Store(options.repository), age_opener(options.identity), pinned)
+        repository = Repository(Store(options.repository), age_opener(options.identity), pinned, problems)
         snapshots = repository.read_snapshots()
         blobs = Blobs(repository, snapshots, not options.no_index)
         if options.command == "info":
@@ -740,12 +744,13 @@ def main():
                 raise Bad(f"{options.target} is not empty")
             snapshot = snapshots[choose(snapshots, options.snapshot)]
             Restore(repository, blobs).directory(field(snapshot, 9, dict), os.fsencode(options.target))
+        status = 3 if problems else 0
     except Bad as error:
-        print(f"obnam_reader: {error}", file=sys.stderr)
-        return 1
-    for problem in repository.problems:
+        problems.append(f"obnam_reader: {error}")
+        status = 1
+    for problem in problems:
         print(problem, file=sys.stderr)
-    return 3 if repository.problems else 0
+    return status
 
 
 def summary(repository, snapshots, blobs):

@@ -11,9 +11,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use obnam::chunk::LabelFilter;
-use obnam::plugin::{PluginStore, StoreSpec, open_store};
+use obnam::plugin::{Limits, PluginStore, StoreSpec, open_store};
 use obnam::store::{ChunkStore, PutOutcome, RemoveOutcome, StoreError, StoreErrorKind};
-use plugin_support::{chunk, label, local_store, misbehaving, misbehaving_spec, short_limits, text};
+use plugin_support::{chunk, label, local_store, misbehaving, misbehaving_spec, test_limits, text};
 
 /// A directory with room around it.
 fn place() -> (tempfile::TempDir, std::path::PathBuf) {
@@ -48,8 +48,12 @@ fn others_are_well() {
 
 /// The error of a put in a manner, and how often the guest was called for it.
 fn put_fails(manner: &str, size: usize) -> (StoreError, u64) {
+    put_fails_within(manner, size, test_limits())
+}
+
+fn put_fails_within(manner: &str, size: usize, limits: Limits) -> (StoreError, u64) {
     let (_top, place) = place();
-    let store = open(&place, manner);
+    let store = open_store(&StoreSpec { limits, ..misbehaving_spec(&place, manner) }).unwrap();
     let error = put(&store, size).unwrap_err();
     eprintln!("{manner}: {error}");
     // The same store answers other calls: on a new instance where the old one is gone.
@@ -85,7 +89,8 @@ fn behaving_well_works() {
 #[test]
 fn endless_loops_end() {
     let started = Instant::now();
-    let (error, calls) = put_fails("loop", 10);
+    let limits = Limits { cpu: Duration::from_millis(200), ..test_limits() };
+    let (error, calls) = put_fails_within("loop", 10, limits);
     assert_says(
         &error,
         StoreErrorKind::Plugin,
@@ -98,14 +103,14 @@ fn endless_loops_end() {
 #[test]
 fn memory_is_bounded() {
     let (error, calls) = put_fails("eat", 10);
-    assert_says(&error, StoreErrorKind::Plugin, &["more than its 192 MiB of memory"]);
+    assert_says(&error, StoreErrorKind::Plugin, &["more than its 64 MiB of memory"]);
     assert_eq!(calls, 3);
 }
 
 #[test]
 fn handles_are_bounded() {
     let (_top, place) = place();
-    let limits = obnam::plugin::Limits { handles: 100, ..short_limits() };
+    let limits = Limits { handles: 100, ..test_limits() };
     let store = open_store(&StoreSpec { limits, ..misbehaving_spec(&place, "handles") }).unwrap();
     let error = put(&store, 10).unwrap_err();
     assert_says(&error, StoreErrorKind::Plugin, &["it was stopped", "table has no free keys"]);
@@ -135,13 +140,15 @@ fn a_call_that_trapped_is_repeated_on_a_new_instance() {
 #[test]
 fn calls_without_progress_end() {
     let started = Instant::now();
-    let (error, calls) = put_fails("sleep", 10);
+    let limits = Limits { idle: Duration::from_millis(300), ..test_limits() };
+    let (error, calls) = put_fails_within("sleep", 10, limits);
     assert_says(&error, StoreErrorKind::Plugin, &["it was stopped", "nothing moved for 300ms"]);
     assert_eq!(calls, 3);
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     // Something moves all the time, and yet it does not end.
-    let (error, _) = put_fails("sleep-long-in-pieces", 10);
-    assert_says(&error, StoreErrorKind::Plugin, &["the call took longer than 3s"]);
+    let limits = Limits { call: Duration::from_secs(1), ..test_limits() };
+    let (error, _) = put_fails_within("sleep-long-in-pieces", 10, limits);
+    assert_says(&error, StoreErrorKind::Plugin, &["the call took longer than 1s"]);
 }
 
 #[test]
@@ -149,7 +156,8 @@ fn a_thread_that_hangs_in_the_host_is_abandoned() {
     let (_top, place) = place();
     let fifo = place.join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let store = open(&place, "hang-in-the-host");
+    let limits = Limits { idle: Duration::from_millis(300), ..test_limits() };
+    let store = open_store(&StoreSpec { limits, ..misbehaving_spec(&place, "hang-in-the-host") }).unwrap();
     let error = put(&store, 10).unwrap_err();
     assert_says(&error, StoreErrorKind::Plugin, &["nothing moved for 300ms"]);
     assert!(store.stat(&label("data"), &chunk(8, 1).0).unwrap_err().is_not_found());
@@ -176,8 +184,7 @@ fn unavailable_is_repeated_and_denied_is_not() {
 #[test]
 fn a_flood_of_output_is_thrown_away() {
     let (_top, place) = place();
-    let limits = obnam::plugin::Limits { cpu: Duration::from_secs(20), ..short_limits() };
-    let store = open_store(&StoreSpec { limits, ..misbehaving_spec(&place, "flood") }).unwrap();
+    let store = open(&place, "flood");
     assert_eq!(put(&store, 10).unwrap(), PutOutcome::Stored);
 }
 
@@ -238,7 +245,8 @@ fn planning_happens_without_grants_and_within_limits() {
     let (_top, place) = place();
     let looks = misbehaving(&place, "plan-looks").map(drop).unwrap_err();
     assert_says(&looks, StoreErrorKind::Invalid, &["plan sees 0 things, reads: false"]);
-    let loops = misbehaving(&place, "plan-loops").map(drop).unwrap_err();
+    let limits = Limits { cpu: Duration::from_millis(200), ..test_limits() };
+    let loops = open_store(&StoreSpec { limits, ..misbehaving_spec(&place, "plan-loops") }).map(drop).unwrap_err();
     assert_says(&loops, StoreErrorKind::Plugin, &["could not plan the use of", "of processor time"]);
     others_are_well();
 }
@@ -281,8 +289,12 @@ fn wrong_bytes_are_seen() {
     assert_eq!(calls, 5);
     let (result, _) = get("long", None);
     assert_says(&result.unwrap_err(), StoreErrorKind::Corrupt, &["the 1001 bytes that it answered with are not"]);
-    let (result, _) = get("too-large", None);
-    assert_eq!(result.unwrap_err().kind, StoreErrorKind::Plugin);
+
+    let (_top, place) = place();
+    let limits = Limits { memory: 256 << 20, ..test_limits() };
+    let store = open_store(&StoreSpec { limits, ..misbehaving_spec(&place, "too-large") }).unwrap();
+    let error = store.get(&label("data"), &chunk(7, 10).0, None).unwrap_err();
+    assert_says(&error, StoreErrorKind::Plugin, &["it was stopped: ", "fuel"]);
     others_are_well();
 }
 
@@ -320,7 +332,7 @@ fn lying_listings_are_seen() {
         let error = open(&place, manner).list(&LabelFilter::Exactly(label("data"))).unwrap_err();
         assert_says(&error, StoreErrorKind::Corrupt, &["plugin misbehaving: could not list chunks", words]);
     }
-    let limits = obnam::plugin::Limits { listing: 10_000, ..short_limits() };
+    let limits = Limits { listing: 10_000, ..test_limits() };
     let endless = open_store(&StoreSpec { limits, ..misbehaving_spec(&place, "list-endless") }).unwrap();
     let error = endless.list(&LabelFilter::All).unwrap_err();
     assert_says(&error, StoreErrorKind::Corrupt, &["it has more than 10000 chunks and does not end"]);
@@ -344,7 +356,8 @@ fn secrets_do_not_show() {
 #[test]
 fn one_bad_call_does_not_disturb_the_others() {
     let (_top, place) = place();
-    let store = open_store(&StoreSpec { workers: 4, ..misbehaving_spec(&place, "loop") }).unwrap();
+    let limits = Limits { cpu: Duration::from_millis(200), ..test_limits() };
+    let store = open_store(&StoreSpec { workers: 4, limits, ..misbehaving_spec(&place, "loop") }).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..6 {
             scope.spawn(|| assert_eq!(put(&store, 10).unwrap_err().kind, StoreErrorKind::Plugin));

@@ -4,7 +4,9 @@
 //! layer ([`store`]), and the plugin host ([`plugin`]). `docs/architecture.md` has the picture, `docs/format.md` the
 //! format of what is stored.
 
+pub mod backup;
 pub mod chunk;
+pub mod chunker;
 pub mod credential;
 pub mod crypto;
 pub mod format;

@@ -1,0 +1,108 @@
+//! The assembler: turns the walker's events into directories, bottom up, and gives the root.
+
+use std::path::PathBuf;
+
+use crossbeam_channel::Receiver;
+
+use super::Shared;
+use super::files::{FileResult, store};
+use super::list::ListWriter;
+use super::upload::UploadSender;
+use super::walk::Event;
+use crate::format::blob::BlobKind;
+use crate::format::content::Content;
+use crate::format::entry::Entry;
+use crate::format::to_cbor;
+use crate::repository::RepositoryError;
+
+/// A piece of a directory is cut at latest at this size, in bytes.
+const MAX_PIECE: usize = 512 << 10;
+/// And not before this.
+const MIN_PIECE: usize = 32 << 10;
+/// A name whose hash begins with a byte below this ends a piece.
+const CUT_BELOW: u8 = 4;
+
+/// A directory that is being built.
+struct Open {
+    entry: Entry,
+    path: PathBuf,
+    piece: Vec<u8>,
+    pieces: u32,
+    list: ListWriter,
+}
+
+/// Takes events until the root directory is complete.
+pub fn assemble(
+    shared: &Shared<'_>,
+    events: &Receiver<Event>,
+    uploads: &UploadSender,
+) -> Result<Content, RepositoryError> {
+    let mut stack: Vec<Open> = Vec::new();
+    let cut_key = shared.repository.sealing_keys().chunker.derive("obnam v1 tree cut");
+    let add = |stack: &mut Vec<Open>, entry: &Entry| -> Result<(), RepositoryError> {
+        let Some(open) = stack.last_mut() else { return Ok(()) };
+        open.piece.extend_from_slice(&to_cbor(entry));
+        let length = open.piece.len();
+        if length >= MAX_PIECE || (length >= MIN_PIECE && cut_key.keyed_hash(&entry.name)[0] < CUT_BELOW) {
+            open.close_piece(shared, uploads)?;
+        }
+        Ok(())
+    };
+    for event in events {
+        let done = match event {
+            Event::Enter(entry, path) => {
+                stack.push(Open { entry: *entry, path, piece: Vec::new(), pieces: 0, list: ListWriter::default() });
+                Ok(())
+            }
+            Event::Ready(entry) => add(&mut stack, &entry),
+            Event::File(mut entry, path, ticket) => match ticket.wait() {
+                FileResult::Read(content, stamp, problem) => {
+                    if let Some(problem) = problem {
+                        shared.watch.problem(path, problem.as_str());
+                    }
+                    entry.content = Some(content.clone());
+                    entry.mtime = stamp.mtime;
+                    entry.ctime = Some(stamp.ctime);
+                    entry.inode = Some(stamp.inode);
+                    add(&mut stack, &entry)
+                }
+                FileResult::Failed(why) => {
+                    shared.watch.problem(path, why.as_str());
+                    Ok(())
+                }
+            },
+            Event::Leave => match stack.pop() {
+                Some(open) => match open.finish(shared, uploads) {
+                    Ok((_, content)) if stack.is_empty() => return Ok(content),
+                    Ok((entry, content)) => add(&mut stack, &Entry { content: Some(content), ..entry }),
+                    Err(error) => Err(error),
+                },
+                None => Ok(()),
+            },
+        };
+        if let Err(error) = done {
+            shared.fail(error);
+            break;
+        }
+    }
+    // The caller looks for the failure first.
+    Err(RepositoryError::Interrupted)
+}
+
+impl Open {
+    fn close_piece(&mut self, shared: &Shared<'_>, uploads: &UploadSender) -> Result<(), RepositoryError> {
+        let item = store(shared, uploads, None, BlobKind::Tree, &self.piece)?;
+        shared.state.keep_piece(&self.path, self.pieces, &self.piece);
+        self.pieces += 1;
+        self.piece.clear();
+        self.list.push(item, &mut |kind, bytes| Ok(store(shared, uploads, None, kind, bytes)?.id))
+    }
+
+    fn finish(mut self, shared: &Shared<'_>, uploads: &UploadSender) -> Result<(Entry, Content), RepositoryError> {
+        if !self.piece.is_empty() {
+            self.close_piece(shared, uploads)?;
+        }
+        let content = self.list.finish(&mut |kind, bytes| Ok(store(shared, uploads, None, kind, bytes)?.id))?;
+        Ok((self.entry, content))
+    }
+}

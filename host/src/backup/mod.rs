@@ -1,0 +1,243 @@
+//! Backup: from a source tree to a snapshot.
+//!
+//! Data walks one way, through bounded channels:
+//!
+//! ```text
+//! walk (1 thread) --files--> workers (1 per core): read, cut, name, compress, seal --packs--> uploaders
+//!      \--events, in order--> assembler (1 thread): directories, bottom up ---------packs--> uploaders
+//! ```
+//!
+//! The walker never opens a file whose size, times and inode are as in the [`previous`] backup. Each worker fills a
+//! pack of its own. [`session`] knows which blobs are there and which this backup has taken on; [`commit`] writes what
+//! makes it last: packs first (they are durable when an uploader is done), then index chunks, then the snapshot. A
+//! backup that ends early leaves packs that the next one finds in the index chunks written so far.
+
+mod assemble;
+mod commit;
+pub mod counters;
+mod files;
+mod list;
+mod packer;
+pub mod previous;
+pub mod roots;
+mod session;
+mod upload;
+mod walk;
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use counters::Counters;
+use packer::Packers;
+use previous::{Previous, StateWriter};
+use roots::Roots;
+use session::Session;
+use upload::Uploads;
+
+use crate::chunk::ChunkId;
+use crate::chunker::KeyedGear;
+use crate::format::Time;
+use crate::format::blob::BlobHasher;
+use crate::format::content::Content;
+use crate::format::roster::Role;
+use crate::format::snapshot::{Snapshot, Statistics};
+use crate::local::lock::BackupLock;
+use crate::repository::{Repository, RepositoryError};
+
+/// Files waiting between walker and workers, and events between walker and assembler.
+const QUEUE: usize = 1024;
+/// Tries when packs that a backup relies on are marked for removal while it runs.
+const MAX_TRIES: usize = 3;
+
+/// What to back up, and what to say about it.
+pub struct Options {
+    /// The paths, absolute and clean.
+    pub roots: Roots,
+    /// Directories that are never entered: the repository itself, this program's caches.
+    pub skip: Vec<PathBuf>,
+    /// The machine's name.
+    pub host: String,
+    /// The user's tags.
+    pub tags: Vec<String>,
+    /// Read every file, changed or not.
+    pub force: bool,
+}
+
+/// A file or directory that is not in the backup, or not as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Its path.
+    pub path: PathBuf,
+    /// What happened to it.
+    pub message: String,
+}
+
+/// What the caller of a backup watches, and how it ends one.
+#[derive(Default)]
+pub struct Watch {
+    /// How far it is.
+    pub counters: Counters,
+    /// Set to end the backup.
+    pub stop: AtomicBool,
+    problems: Mutex<Vec<Problem>>,
+}
+
+impl Watch {
+    fn problem(&self, path: impl Into<PathBuf>, message: impl Into<String>) {
+        let problem = Problem { path: path.into(), message: message.into() };
+        self.problems.lock().expect("no panic while the lock is held").push(problem);
+    }
+
+    /// The problems so far.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.problems.lock().expect("no panic while the lock is held").clone()
+    }
+}
+
+/// A finished backup.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The snapshot's id.
+    pub id: ChunkId,
+    /// The snapshot.
+    pub snapshot: Snapshot,
+}
+
+/// What all threads of a backup share.
+struct Shared<'a> {
+    repository: &'a Repository,
+    options: &'a Options,
+    watch: &'a Watch,
+    session: Session,
+    hasher: BlobHasher,
+    chunker: KeyedGear,
+    packers: Packers,
+    previous: Previous,
+    state: StateWriter,
+    /// Large files that are being cut: their pieces may still come.
+    large: AtomicUsize,
+    /// The first failure that ends the backup.
+    failure: Mutex<Option<RepositoryError>>,
+    failed: AtomicBool,
+}
+
+impl Shared<'_> {
+    /// Ends the backup with this failure, unless another one came first.
+    fn fail(&self, error: RepositoryError) {
+        self.failure.lock().expect("no panic while the lock is held").get_or_insert(error);
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether threads should wind down.
+    fn is_over(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || self.watch.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Backs up. Packs that a maintainer marks for removal meanwhile are noticed before the commit; then all is done
+/// again, which is quick, because only what is missing is stored again.
+pub fn run(repository: &Repository, options: &Options, watch: &Watch) -> Result<Outcome, RepositoryError> {
+    repository.require(Role::Writer, "back up")?;
+    let _lock = BackupLock::take(repository.state_dir())?;
+    for _ in 1..MAX_TRIES {
+        if let Some(outcome) = attempt(repository, options, watch)? {
+            return Ok(outcome);
+        }
+        watch.counters.reset();
+        watch.problems.lock().expect("no panic while the lock is held").clear();
+    }
+    attempt(repository, options, watch)?
+        .ok_or_else(|| RepositoryError::NoSnapshot("packs that this backup needs are being removed again and again; try again later".into()))
+}
+
+/// One try; `None` when packs that it relies on were marked meanwhile.
+fn attempt(repository: &Repository, options: &Options, watch: &Watch) -> Result<Option<Outcome>, RepositoryError> {
+    let started = Time::now();
+    let listing = repository.listing()?;
+    let snapshots = repository.snapshots(&listing)?;
+    let index = repository.load_index(&listing)?;
+    let tombstoned = repository.tombstoned()?;
+    let keys = repository.sealing_keys();
+    let parameters = &repository.roster.parameters;
+    let malformed = |why| RepositoryError::Malformed { what: "the repository's parameters".into(), why };
+    let shared = Shared {
+        repository,
+        options,
+        watch,
+        session: Session::new(repository, index, tombstoned)?,
+        hasher: BlobHasher::new(&keys.blob_id),
+        chunker: KeyedGear::new(&keys.chunker, parameters).map_err(malformed)?,
+        packers: Packers::new(parameters),
+        previous: if options.force { Previous::none() } else { Previous::load(repository) },
+        state: StateWriter::create(repository, started)?,
+        large: AtomicUsize::new(0),
+        failure: Mutex::default(),
+        failed: AtomicBool::new(false),
+    };
+    let root = pipeline(&shared)?;
+    commit::commit(shared, &snapshots, started, root)
+}
+
+/// Runs the threads to their end and returns the root directory.
+fn pipeline(shared: &Shared<'_>) -> Result<Content, RepositoryError> {
+    let workers = thread::available_parallelism().map_or(2, usize::from);
+    let (file_sender, file_receiver) = crossbeam_channel::bounded(QUEUE);
+    let (blob_sender, blob_receiver) = crossbeam_channel::bounded(workers);
+    let (event_sender, event_receiver) = crossbeam_channel::bounded(QUEUE);
+    let root = thread::scope(|scope| {
+        let uploads = Uploads::start(scope, shared);
+        let walker = thread::Builder::new()
+            .name("walk".into())
+            .stack_size(64 << 20)
+            .spawn_scoped(scope, || walk::walk(shared, file_sender, event_sender))
+            .map_err(thread_error)?;
+        let mut readers = Vec::new();
+        for number in 0..workers {
+            let (files, blobs) = (file_receiver.clone(), blob_receiver.clone());
+            let (blob_sender, uploads) = (blob_sender.clone(), uploads.sender());
+            let worker = thread::Builder::new()
+                .name(format!("read-{number}"))
+                .spawn_scoped(scope, move || files::work(shared, &files, &blobs, &blob_sender, &uploads))
+                .map_err(thread_error)?;
+            readers.push(worker);
+        }
+        drop((file_receiver, blob_receiver, blob_sender));
+        let root = assemble::assemble(shared, &event_receiver, &uploads.sender());
+        drop(event_receiver);
+        for thread in readers.into_iter().chain([walker]) {
+            if thread.join().is_err() {
+                shared.fail(thread_died());
+            }
+        }
+        if let Err(error) = shared.packers.finish(&uploads.sender()) {
+            shared.fail(error);
+        }
+        uploads.finish(shared);
+        Ok::<_, RepositoryError>(root)
+    })?;
+    if let Some(error) = shared.failure.lock().expect("no panic while the lock is held").take() {
+        return Err(error);
+    }
+    if shared.watch.stop.load(Ordering::Relaxed) {
+        return Err(RepositoryError::Interrupted);
+    }
+    root
+}
+
+fn thread_error(error: std::io::Error) -> RepositoryError {
+    crate::local::io_error("start a thread for", std::path::Path::new("the backup"))(error).into()
+}
+
+fn thread_died() -> RepositoryError {
+    RepositoryError::Malformed {
+        what: "a thread of the backup ended unexpectedly".into(),
+        why: crate::format::FormatError::Malformed("this is a defect of obnam; please report it"),
+    }
+}
+
+/// Statistics as they stand at the end.
+fn statistics(counters: &Counters, problems: usize) -> Statistics {
+    Statistics { errors: problems as u64, ..counters.statistics() }
+}

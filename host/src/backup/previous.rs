@@ -1,0 +1,285 @@
+//! What the backup before saw: the entries of each directory, in a local file, so that files that have not changed are
+//! not opened. Writers need it because they cannot read trees; for all it is faster. It is a cache: without it, files
+//! are read again, and nothing is stored twice.
+//!
+//! Layout, little-endian: magic "OBNAMFST" (8), records (bytes), table (sorted: key (16), offset (8), length (4), first
+//! 4 bytes of the record's BLAKE3), foot: offset of the table (8), number of entries (8), start of that backup (seconds
+//! 8, nanoseconds 4), BLAKE3 of table and the 28 bytes before (32). A record is a piece of a directory's entries (key:
+//! BLAKE3 of its path, NUL, number of the piece), or a list blob (key: its id).
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use memmap2::Mmap;
+use tempfile::NamedTempFile;
+
+use super::Shared;
+use super::files::Stamp;
+use crate::format::blob::BlobId;
+use crate::format::content::{Content, decode_items};
+use crate::format::entry::{Entries, Entry, EntryType};
+use crate::format::{Fields, FormatError, Time};
+use crate::local::{LocalError, io_error};
+use crate::mapped;
+use crate::repository::Repository;
+
+const MAGIC: &[u8; 8] = b"OBNAMFST";
+const ROW: usize = 16 + 8 + 4 + 4;
+const FOOT: usize = 8 + 8 + 8 + 4 + 32;
+
+type Key = [u8; 16];
+
+fn path_key(path: &Path, piece: u32) -> Key {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(path.as_os_str().as_bytes()).update(&[0]).update(&piece.to_le_bytes());
+    first(hasher.finalize().as_bytes())
+}
+
+fn list_key(id: &BlobId) -> Key {
+    first(&id.0)
+}
+
+fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {
+    *hash.first_chunk().expect("a hash has 32 bytes")
+}
+
+fn file(repository: &Repository) -> PathBuf {
+    repository.cache_dir().join("files.state")
+}
+
+/// The state file of the backup before, if there is a good one.
+pub struct Previous(Option<Mapped>);
+
+struct Mapped {
+    map: Mmap,
+    table: std::ops::Range<usize>,
+    started: Time,
+}
+
+impl Mapped {
+    fn open(path: &Path) -> Option<Self> {
+        let map = mapped::map(path).ok()?;
+        let foot = map.len().checked_sub(FOOT)?;
+        let mut fields = Fields(&map[foot..]);
+        let mut read = || -> Result<(usize, usize, Time), FormatError> {
+            let (table, rows) = (fields.u64()? as usize, fields.u64()? as usize);
+            let started = Time { seconds: fields.u64()? as i64, nanoseconds: fields.u32()? };
+            Ok((table, rows, started))
+        };
+        let (table, rows, started) = read().ok()?;
+        let fits = rows.checked_mul(ROW).and_then(|length| table.checked_add(length)) == Some(foot);
+        let whole = fits && map.starts_with(MAGIC) && blake3::hash(&map[table..foot + 28]).as_bytes() == fields.0;
+        whole.then_some(Mapped { table: table..foot, started, map })
+    }
+
+    fn row(&self, place: usize) -> &[u8] {
+        &self.map[self.table.start + place * ROW..][..ROW]
+    }
+
+    fn get(&self, key: &Key) -> Option<&[u8]> {
+        let (mut low, mut high) = (0, self.table.len() / ROW);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.row(middle)[..16] < key[..] { low = middle + 1 } else { high = middle }
+        }
+        if low == self.table.len() / ROW {
+            return None;
+        }
+        let mut fields = Fields(self.row(low));
+        let found = fields.take(16).ok()? == key;
+        let (offset, length) = (fields.u64().ok()? as usize, fields.u32().ok()? as usize);
+        let record = self.map.get(offset..offset.checked_add(length)?)?;
+        (found && first::<4>(blake3::hash(record).as_bytes()) == fields.0).then_some(record)
+    }
+}
+
+impl Previous {
+    /// No backup before.
+    pub fn none() -> Self {
+        Previous(None)
+    }
+
+    /// The one that was kept.
+    pub fn load(repository: &Repository) -> Self {
+        Previous(Mapped::open(&file(repository)))
+    }
+
+    /// The entries of a directory.
+    pub fn directory(&self, path: &Path) -> PreviousEntries<'_> {
+        PreviousEntries { previous: self, path: path.to_owned(), next_piece: 0, entries: None, ahead: None }
+    }
+
+    fn list(&self, id: &BlobId) -> Option<&[u8]> {
+        self.0.as_ref()?.get(&list_key(id))
+    }
+
+    /// Whether a file that was last touched then may have been changed again without showing it.
+    fn is_racy(&self, time: Time) -> bool {
+        self.0.as_ref().is_none_or(|mapped| time.seconds >= mapped.started.seconds - 1)
+    }
+}
+
+/// The entries of one directory, asked for in ascending order of name.
+pub struct PreviousEntries<'a> {
+    previous: &'a Previous,
+    path: PathBuf,
+    next_piece: u32,
+    entries: Option<Entries<'a>>,
+    ahead: Option<Entry>,
+}
+
+impl PreviousEntries<'_> {
+    fn next(&mut self) -> Option<Entry> {
+        let mapped = self.previous.0.as_ref()?;
+        loop {
+            if let Some(entry) = self.entries.as_mut().and_then(Iterator::next) {
+                return entry.ok();
+            }
+            let record = mapped.get(&path_key(&self.path, self.next_piece))?;
+            self.next_piece += 1;
+            self.entries = Some(Entries::new(record));
+        }
+    }
+
+    /// The entry with this name. Names must come in ascending order.
+    pub fn find(&mut self, name: &[u8]) -> Option<Entry> {
+        loop {
+            let entry = self.ahead.take().or_else(|| self.next())?;
+            match entry.name.as_slice().cmp(name) {
+                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Equal => return Some(entry),
+                std::cmp::Ordering::Greater => {
+                    self.ahead = Some(entry);
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+impl Shared<'_> {
+    /// The content of a file that has not changed since the backup before, if all of its blobs are still there.
+    pub(super) fn unchanged(&self, before: &Entry, now: &Stamp) -> Option<Content> {
+        let content = before.content.as_ref()?;
+        let same = before.kind == EntryType::File
+            && content.size == now.size
+            && before.mtime == now.mtime
+            && before.ctime == Some(now.ctime)
+            && before.inode == Some(now.inode)
+            && !self.previous.is_racy(now.ctime);
+        (same && self.all_present(content)).then(|| content.clone())
+    }
+
+    /// Whether all blobs of a content are there; notes that the snapshot needs them.
+    fn all_present(&self, content: &Content) -> bool {
+        let Ok(items) = content.items() else { return false };
+        let mut levels = vec![(content.depth, items.collect::<Vec<_>>())];
+        while let Some((depth, items)) = levels.pop() {
+            for item in items {
+                if !self.session.is_present(&item.id) {
+                    return false;
+                }
+                if depth > 0 {
+                    let Some(list) = self.previous.list(&item.id) else { return false };
+                    let Ok(below) = decode_items(list) else { return false };
+                    self.state.keep_list(&item.id, list);
+                    levels.push((depth - 1, below.collect()));
+                }
+            }
+        }
+        true
+    }
+}
+
+/// Writes the state file for the next backup. Failures lose the cache, not the backup.
+pub struct StateWriter {
+    path: PathBuf,
+    started: Time,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    out: BufWriter<NamedTempFile>,
+    position: u64,
+    table: Vec<(Key, u64, u32, [u8; 4])>,
+    broken: Option<std::io::Error>,
+}
+
+impl StateWriter {
+    /// A writer for a backup that started then.
+    pub fn create(repository: &Repository, started: Time) -> Result<Self, LocalError> {
+        let path = file(repository);
+        let make = || -> std::io::Result<_> {
+            let mut out = BufWriter::with_capacity(1 << 18, NamedTempFile::new_in(repository.cache_dir())?);
+            out.write_all(MAGIC)?;
+            Ok(out)
+        };
+        let out = make().map_err(io_error("write", &path))?;
+        let inner = Mutex::new(Inner { out, position: MAGIC.len() as u64, table: Vec::new(), broken: None });
+        Ok(StateWriter { path, started, inner })
+    }
+
+    fn keep(&self, key: Key, record: &[u8]) {
+        let check = first(blake3::hash(record).as_bytes());
+        let mut inner = self.inner.lock().expect("no panic while the lock is held");
+        match inner.out.write_all(record) {
+            Ok(()) => {
+                let position = inner.position;
+                inner.table.push((key, position, record.len() as u32, check));
+                inner.position += record.len() as u64;
+            }
+            Err(error) => inner.broken = Some(error),
+        }
+    }
+
+    /// Keeps a piece of a directory's entries.
+    pub fn keep_piece(&self, path: &Path, piece: u32, entries: &[u8]) {
+        self.keep(path_key(path, piece), entries);
+    }
+
+    /// Keeps a list blob.
+    pub fn keep_list(&self, id: &BlobId, list: &[u8]) {
+        self.keep(list_key(id), list);
+    }
+
+    /// Puts the file in place.
+    pub fn finish(self) {
+        let inner = self.inner.into_inner().expect("no panic while the lock is held");
+        if let Err(error) = inner.finish(&self.path, self.started) {
+            tracing::info!("{} was not written: {error}", self.path.display());
+        }
+    }
+}
+
+impl Inner {
+    fn finish(mut self, path: &Path, started: Time) -> std::io::Result<()> {
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
+        self.table.sort_unstable();
+        self.table.dedup_by_key(|row| row.0);
+        let mut hasher = blake3::Hasher::new();
+        let mut write = |bytes: &[u8]| {
+            hasher.update(bytes);
+            self.out.write_all(bytes)
+        };
+        for (key, offset, length, check) in &self.table {
+            write(key)?;
+            write(&offset.to_le_bytes())?;
+            write(&length.to_le_bytes())?;
+            write(check)?;
+        }
+        write(&self.position.to_le_bytes())?;
+        write(&(self.table.len() as u64).to_le_bytes())?;
+        write(&started.seconds.to_le_bytes())?;
+        write(&started.nanoseconds.to_le_bytes())?;
+        let hash = hasher.finalize();
+        self.out.write_all(hash.as_bytes())?;
+        let file = self.out.into_inner().map_err(|error| error.into_error())?;
+        let _: File = file.persist(path)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! What a backup knows of blobs: which are in the repository, which it has taken on, which packs it needs.
+//!
+//! A blob is *claimed* by the first thread that comes with it; whoever comes later relies on that thread, and the
+//! commit on all of them. Packs that have been stored wait in `pending` until they are many enough for an index chunk;
+//! then they become a run like those of earlier backups, so that memory stays bounded: at most [`SEGMENT`] records in
+//! `pending`, twice as many claims, and one bit for each record of the index.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use crate::chunk::ChunkId;
+use crate::format::WriterTag;
+use crate::format::blob::BlobId;
+use crate::format::index::{IndexPayload, PackInfo, Record};
+use crate::format::pack::FinishedPack;
+use crate::format::signed::Context;
+use crate::format::snapshot::Reference;
+use crate::format::to_cbor;
+use crate::index::Index;
+use crate::index::run::{Run, Segment, merge};
+use crate::repository::{Repository, RepositoryError, tagged};
+
+/// An index chunk is written for this many records (7 MB).
+const SEGMENT: usize = 128 << 10;
+/// Shards of the set of claims, so that threads seldom wait for each other.
+const SHARDS: usize = 16;
+
+/// Whether a blob has to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// It has; and it is the caller who does it.
+    New,
+    /// It is there, or another thread stores it.
+    Present,
+}
+
+/// A run, with what this backup may use and has used of it.
+struct UsedRun {
+    run: Arc<Run>,
+    /// For each pack: whether it may be relied on.
+    usable: Vec<bool>,
+    /// For each record, a bit: whether this backup needs it.
+    used: Vec<AtomicU64>,
+    /// For each pack: bytes that this backup needs.
+    live: Vec<AtomicU64>,
+}
+
+impl UsedRun {
+    fn new(run: Arc<Run>, may_use: impl Fn(&crate::index::IndexedPack) -> bool) -> Result<Self, RepositoryError> {
+        let mut usable = Vec::with_capacity(run.pack_count() as usize);
+        for place in 0..run.pack_count() {
+            usable.push(may_use(&run.pack(place)?));
+        }
+        let zeros = |count: usize| std::iter::repeat_with(AtomicU64::default).take(count).collect::<Vec<_>>();
+        Ok(UsedRun { used: zeros(run.len().div_ceil(64)), live: zeros(usable.len()), usable, run })
+    }
+
+    /// Takes the blob from this run, if it is there in a pack that may be relied on.
+    fn take(&self, id: &BlobId) -> bool {
+        for place in self.run.find(id) {
+            let record = self.run.record(place);
+            if self.usable[record.pack as usize] {
+                let bit = 1 << (place % 64);
+                if self.used[place / 64].fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+                    self.live[record.pack as usize].fetch_add(record.place.stored.into(), Ordering::Relaxed);
+                }
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[derive(Default)]
+struct Pending {
+    packs: Vec<PackInfo>,
+    records: Vec<Record>,
+    /// Live bytes of packs that this backup has stored.
+    live: BTreeMap<ChunkId, u64>,
+}
+
+/// See the head of this module.
+pub struct Session {
+    tag: WriterTag,
+    runs: RwLock<Vec<UsedRun>>,
+    claims: Vec<Mutex<HashSet<BlobId>>>,
+    pending: Mutex<Pending>,
+    scratch: tempfile::TempDir,
+}
+
+/// What is left when all packs are stored.
+pub struct Rest {
+    /// Packs and records that no index chunk has yet.
+    pub payload: IndexPayload,
+    /// What the snapshot needs.
+    pub references: Vec<Reference>,
+}
+
+impl Session {
+    /// A session that may rely on the packs in the index that trusted members have listed, but not on these.
+    pub fn new(
+        repository: &Repository,
+        index: Index,
+        tombstoned: HashSet<ChunkId>,
+    ) -> Result<Self, RepositoryError> {
+        let me = repository.member();
+        let mut trust: HashMap<WriterTag, bool> = HashMap::new();
+        for member in &repository.roster.members {
+            trust.insert(member.tag, me.trusts(member));
+        }
+        let keys = repository.sealing_keys();
+        let may_use = |pack: &crate::index::IndexedPack| {
+            let trusted = trust.get(&pack.signer).copied().unwrap_or(false);
+            let header = crate::format::header::Header::parse(&pack.info.header);
+            let own_keys = header.is_ok_and(|header| (header.key_id, header.epoch) == (keys.group, keys.epoch));
+            trusted && own_keys && !tombstoned.contains(&pack.info.id)
+        };
+        let runs = index.runs.into_iter().map(|run| UsedRun::new(run, may_use)).collect::<Result<_, _>>()?;
+        Ok(Session {
+            tag: repository.client.tag,
+            runs: RwLock::new(runs),
+            claims: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
+            pending: Mutex::default(),
+            scratch: tempfile::tempdir_in(repository.cache_dir()).map_err(|error| {
+                crate::local::io_error("make a directory in", repository.cache_dir())(error)
+            })?,
+        })
+    }
+
+    fn shard(&self, id: &BlobId) -> &Mutex<HashSet<BlobId>> {
+        &self.claims[usize::from(id.0[31]) % SHARDS]
+    }
+
+    /// Whether the blob is in the repository or taken on; notes that the snapshot needs it.
+    pub fn is_present(&self, id: &BlobId) -> bool {
+        let known = self.runs.read().expect("no panic while the lock is held").iter().any(|run| run.take(id));
+        known || self.shard(id).lock().expect("no panic while the lock is held").contains(id)
+    }
+
+    /// Takes on a blob, unless it is in the repository or taken on already.
+    pub fn claim(&self, id: &BlobId) -> Claim {
+        // Between the two looks a flush may move the claim into a run; then the blob is stored twice, which is harmless.
+        if self.runs.read().expect("no panic while the lock is held").iter().any(|run| run.take(id)) {
+            return Claim::Present;
+        }
+        if self.shard(id).lock().expect("no panic while the lock is held").insert(*id) {
+            Claim::New
+        } else {
+            Claim::Present
+        }
+    }
+
+    /// Takes note of a pack that is durable. Writes an index chunk when there is enough for one.
+    pub fn pack_stored(&self, repository: &Repository, pack: FinishedPack) -> Result<(), RepositoryError> {
+        let mut pending = self.pending.lock().expect("no panic while the lock is held");
+        let number = pending.packs.len() as u32;
+        pending.live.insert(pack.id, pack.blobs.iter().map(|blob| u64::from(blob.stored)).sum());
+        pending.packs.push(PackInfo {
+            label: pack.label.to_string(),
+            id: pack.id,
+            size: pack.bytes.len() as u64,
+            header: pack.header,
+            writer: self.tag,
+        });
+        pending.records.extend(pack.blobs.into_iter().map(|place| Record { pack: number, place }));
+        if pending.records.len() < SEGMENT {
+            return Ok(());
+        }
+        let full = std::mem::take(&mut *pending);
+        let Pending { packs, records, live } = full;
+        pending.live = live;
+        let payload = IndexPayload::new(packs, records);
+        let stored = repository.put_signed(&tagged("index", &self.tag), Context::Index, to_cbor(&payload))?;
+        self.become_run(payload, stored.id)
+    }
+
+    /// Moves records from memory into a run, and drops their claims.
+    fn become_run(&self, payload: IndexPayload, chunk: ChunkId) -> Result<(), RepositoryError> {
+        let segment = segment(self.tag, payload, Some(chunk))?;
+        let path = self.scratch.path().join(format!("{}.run", hex::encode(crate::crypto::random::<8>())));
+        let run = merge(&[&segment], self.scratch.path(), &path)?;
+        let used = UsedRun::new(run, |_| true)?;
+        self.runs.write().expect("no panic while the lock is held").push(used);
+        for record in &segment.records {
+            self.shard(&record.place.id).lock().expect("no panic while the lock is held").remove(&record.place.id);
+        }
+        Ok(())
+    }
+
+    /// What is left to commit. All packs are stored by now.
+    pub fn finish(self) -> Result<Rest, RepositoryError> {
+        let pending = self.pending.into_inner().expect("no panic while the lock is held");
+        let mut live = pending.live;
+        let new: HashSet<ChunkId> = live.keys().copied().collect();
+        for used in self.runs.into_inner().expect("no panic while the lock is held") {
+            for (place, bytes) in used.live.iter().enumerate() {
+                let bytes = bytes.load(Ordering::Relaxed);
+                if bytes > 0 {
+                    // A pack of this very backup is there already, with all of its bytes.
+                    let id = used.run.pack(place as u32)?.info.id;
+                    if !new.contains(&id) {
+                        *live.entry(id).or_default() += bytes;
+                    }
+                }
+            }
+        }
+        let references = live.into_iter().map(|(pack, live)| Reference { pack, live }).collect();
+        let payload = IndexPayload::new(pending.packs, pending.records);
+        Ok(Rest { payload, references })
+    }
+}
+
+fn segment(tag: WriterTag, payload: IndexPayload, chunk: Option<ChunkId>) -> Result<Segment, RepositoryError> {
+    let records = payload
+        .records()
+        .map_err(|why| RepositoryError::Malformed { what: "the index of this backup".into(), why })?;
+    Ok(Segment { chunk, signer: tag, packs: payload.packs, records })
+}

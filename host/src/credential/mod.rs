@@ -1,0 +1,142 @@
+//! Credentials: age files that a passphrase or an identity opens, and where passphrases and identities come from.
+
+pub mod identity;
+pub mod passphrase;
+
+use std::io::{Read, Write};
+
+use age::secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use crate::format::FormatError;
+use crate::format::client::Credential;
+
+/// scrypt's N is 2 to this: 64 MiB of memory. Fixed, not calibrated; see `docs/threat-model.md`.
+pub const WORK_FACTOR: u8 = 16;
+/// Foreign age files that ask for more work than this are refused.
+pub const MAX_WORK_FACTOR: u8 = 18;
+/// The longest age file that is looked at, in bytes.
+pub const MAX_AGE_FILE: u64 = 64 << 10;
+
+/// What the user has to open a credential with.
+#[derive(Clone)]
+pub enum Secret {
+    /// A passphrase.
+    Passphrase(Zeroizing<String>),
+    /// An age X25519 identity.
+    Identity(age::x25519::Identity),
+}
+
+/// Why a credential does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// Not this passphrase or identity.
+    #[error("it does not open")]
+    DoesNotOpen,
+    /// For a passphrase where an identity was given, or the reverse.
+    #[error("it is for another kind of secret")]
+    OtherKind,
+    /// Not an age file, or one that asks for too much work.
+    #[error("it is not a usable age file: {0}")]
+    Unusable(String),
+    /// It opens, but its contents are not those of a credential.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}
+
+impl Secret {
+    fn passphrase(passphrase: &Zeroizing<String>) -> SecretString {
+        SecretString::from(passphrase.as_str().to_owned())
+    }
+
+    /// Makes a credential chunk that this secret opens.
+    pub fn seal(&self, credential: &Credential) -> Vec<u8> {
+        let recipient: Box<dyn age::Recipient> = match self {
+            Secret::Passphrase(passphrase) => {
+                let mut recipient = age::scrypt::Recipient::new(Self::passphrase(passphrase));
+                recipient.set_work_factor(WORK_FACTOR);
+                Box::new(recipient)
+            }
+            Secret::Identity(identity) => Box::new(identity.to_public()),
+        };
+        let encryptor =
+            age::Encryptor::with_recipients(std::iter::once(&*recipient)).expect("there is exactly one recipient");
+        let mut file = Vec::new();
+        let mut writer = encryptor.wrap_output(&mut file).expect("writing into memory does not fail");
+        writer.write_all(&credential.to_plaintext()).expect("writing into memory does not fail");
+        writer.finish().expect("writing into memory does not fail");
+        file
+    }
+
+    /// Opens a credential chunk.
+    pub fn open(&self, file: &[u8]) -> Result<Credential, CredentialError> {
+        let unusable = |error: &dyn std::fmt::Display| CredentialError::Unusable(error.to_string());
+        let decryptor = age::Decryptor::new(file).map_err(|error| unusable(&error))?;
+        let is_scrypt = decryptor.is_scrypt();
+        let identity: Box<dyn age::Identity> = match self {
+            Secret::Passphrase(_) if !is_scrypt => return Err(CredentialError::OtherKind),
+            Secret::Identity(_) if is_scrypt => return Err(CredentialError::OtherKind),
+            Secret::Passphrase(passphrase) => {
+                let mut identity = age::scrypt::Identity::new(Self::passphrase(passphrase));
+                identity.set_max_work_factor(MAX_WORK_FACTOR);
+                Box::new(identity)
+            }
+            Secret::Identity(identity) => Box::new(identity.clone()),
+        };
+        let mut reader = decryptor.decrypt(std::iter::once(&*identity)).map_err(|error| match error {
+            age::DecryptError::NoMatchingKeys
+            | age::DecryptError::DecryptionFailed
+            | age::DecryptError::KeyDecryptionFailed => CredentialError::DoesNotOpen,
+            error => unusable(&error),
+        })?;
+        let mut plaintext = Zeroizing::new(Vec::new());
+        reader.read_to_end(&mut plaintext).map_err(|error| unusable(&error))?;
+        Ok(Credential::from_plaintext(&plaintext)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::ChunkId;
+    use crate::crypto::Key;
+
+    fn credential() -> Credential {
+        Credential {
+            repository: ChunkId::from_bytes([1; 32]),
+            client: ChunkId::from_bytes([2; 32]),
+            key_id: [3; 16],
+            key: Key::random(),
+            api_token: None,
+        }
+    }
+
+    fn passphrase(text: &str) -> Secret {
+        Secret::Passphrase(Zeroizing::new(text.to_owned()))
+    }
+
+    #[test]
+    fn each_secret_opens_its_own() {
+        let identity = Secret::Identity(age::x25519::Identity::generate());
+        let secrets = [passphrase("one"), identity];
+        let files: Vec<_> = secrets.iter().map(|secret| secret.seal(&credential())).collect();
+        for (secret, file) in secrets.iter().zip(&files) {
+            assert_eq!(secret.open(file).expect("opens").client, credential().client);
+            assert!(secret.open(&file[..file.len() - 1]).is_err());
+            assert!(matches!(secret.open(b"junk"), Err(CredentialError::Unusable(_))));
+        }
+        assert!(matches!(passphrase("two").open(&files[0]), Err(CredentialError::DoesNotOpen)));
+        let stranger = Secret::Identity(age::x25519::Identity::generate());
+        assert!(matches!(stranger.open(&files[1]), Err(CredentialError::DoesNotOpen)));
+        assert!(matches!(secrets[0].open(&files[1]), Err(CredentialError::OtherKind)));
+        assert!(matches!(secrets[1].open(&files[0]), Err(CredentialError::OtherKind)));
+    }
+
+    #[test]
+    fn work_without_end_is_refused() {
+        let mut recipient = age::scrypt::Recipient::new(SecretString::from("one".to_owned()));
+        recipient.set_work_factor(MAX_WORK_FACTOR + 1);
+        let file = age::encrypt(&recipient, b"x").expect("encrypts");
+        assert!(matches!(passphrase("one").open(&file), Err(CredentialError::Unusable(_))));
+    }
+}

@@ -1,0 +1,133 @@
+//! Where passphrases come from: the environment, a file, a command, the terminal, or a fresh random one.
+
+use std::env;
+use std::fs;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use zeroize::Zeroizing;
+
+use crate::crypto::random;
+
+/// Why there is no passphrase.
+#[derive(Debug, thiserror::Error)]
+pub enum PassphraseError {
+    /// Nothing to ask.
+    #[error(
+        "no passphrase: set OBNAM_PASSPHRASE, OBNAM_PASSPHRASE_FILE or OBNAM_PASSPHRASE_COMMAND, or use --identity, or run on a terminal"
+    )]
+    NoSource,
+    /// The file cannot be read.
+    #[error("cannot read the passphrase file {path}: {source}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The command failed.
+    #[error("the passphrase command {command:?} failed: {why}")]
+    Command {
+        /// The command line.
+        command: String,
+        /// How it failed.
+        why: String,
+    },
+    /// The terminal failed.
+    #[error("cannot ask for the passphrase: {0}")]
+    Prompt(std::io::Error),
+    /// Not a passphrase.
+    #[error("the passphrase is empty")]
+    Empty,
+    /// Two tries that differ.
+    #[error("the two passphrases differ; nothing was changed")]
+    Differ,
+}
+
+fn first_line(text: &str) -> Result<Zeroizing<String>, PassphraseError> {
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() { Err(PassphraseError::Empty) } else { Ok(Zeroizing::new(line.to_owned())) }
+}
+
+/// The passphrase that the environment names: `OBNAM_PASSPHRASE`, `OBNAM_PASSPHRASE_FILE` (its first line) or
+/// `OBNAM_PASSPHRASE_COMMAND` (the first line that the shell command prints), in this order.
+pub fn from_environment() -> Result<Option<Zeroizing<String>>, PassphraseError> {
+    if let Ok(passphrase) = env::var("OBNAM_PASSPHRASE").map(Zeroizing::new) {
+        return if passphrase.is_empty() { Err(PassphraseError::Empty) } else { Ok(Some(passphrase)) };
+    }
+    if let Some(path) = env::var_os("OBNAM_PASSPHRASE_FILE").map(PathBuf::from) {
+        let text = fs::read_to_string(&path).map(Zeroizing::new);
+        let text = text.map_err(|source| PassphraseError::File { path, source })?;
+        return first_line(&text).map(Some);
+    }
+    if let Ok(command) = env::var("OBNAM_PASSPHRASE_COMMAND") {
+        return from_command(&command).map(Some);
+    }
+    Ok(None)
+}
+
+fn from_command(command: &str) -> Result<Zeroizing<String>, PassphraseError> {
+    let failed = |why: String| PassphraseError::Command { command: command.to_owned(), why };
+    let output = Command::new("sh").arg("-c").arg(command).stdin(Stdio::inherit()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(output.status.to_string()));
+    }
+    let text = Zeroizing::new(String::from_utf8(output.stdout).map_err(|_| failed("it printed no text".into()))?);
+    first_line(&text)
+}
+
+/// Asks on the terminal.
+pub fn prompt(question: &str) -> Result<Zeroizing<String>, PassphraseError> {
+    if !std::io::stdin().is_terminal() {
+        return Err(PassphraseError::NoSource);
+    }
+    let passphrase = rpassword::prompt_password(question).map(Zeroizing::new).map_err(PassphraseError::Prompt)?;
+    if passphrase.is_empty() { Err(PassphraseError::Empty) } else { Ok(passphrase) }
+}
+
+/// Asks twice on the terminal for a new passphrase; an empty answer asks for a generated one (`None`).
+pub fn prompt_new() -> Result<Option<Zeroizing<String>>, PassphraseError> {
+    match prompt("New passphrase (empty: generate one): ") {
+        Err(PassphraseError::Empty) => Ok(None),
+        Err(error) => Err(error),
+        Ok(first) if *first == *prompt("The same again: ")? => Ok(Some(first)),
+        Ok(_) => Err(PassphraseError::Differ),
+    }
+}
+
+/// A random passphrase of 125 bits: 25 characters that are hard to mistake, in groups of five.
+pub fn generate() -> Zeroizing<String> {
+    // Crockford's base 32, in lower case: no i, l, o, u.
+    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let bytes: Zeroizing<[u8; 25]> = Zeroizing::new(random());
+    let mut text = Zeroizing::new(String::with_capacity(29));
+    for (place, byte) in bytes.iter().enumerate() {
+        if place > 0 && place % 5 == 0 {
+            text.push('-');
+        }
+        text.push(char::from(LETTERS[usize::from(byte & 31)]));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_passphrases() {
+        let (a, b) = (generate(), generate());
+        assert_ne!(*a, *b);
+        assert_eq!(a.len(), 29);
+        assert_eq!(a.split('-').map(str::len).collect::<Vec<_>>(), [5; 5]);
+    }
+
+    #[test]
+    fn commands() {
+        assert_eq!(*from_command("echo secret; echo more").expect("runs"), "secret");
+        assert!(matches!(from_command("exit 3"), Err(PassphraseError::Command { .. })));
+        assert!(matches!(from_command("true"), Err(PassphraseError::Empty)));
+    }
+}

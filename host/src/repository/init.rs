@@ -1,0 +1,160 @@
+//! Making a repository: keys, client chunk, credentials, first roster, and last the repository chunk.
+//!
+//! The `repository` chunk is stored last, so that an `init` that was cut off has made no repository; the next one
+//! removes what it left and starts again.
+
+use bytes::Bytes;
+
+use super::{Place, RepositoryError, family};
+use crate::chunk::{ChunkId, Label, LabelFilter};
+use crate::credential::Secret;
+use crate::crypto::public::{HpkePrivate, SignKey};
+use crate::crypto::{Key, random};
+use crate::format::client::{ClientKeys, Credential};
+use crate::format::header::{KeyId, SealFor, create};
+use crate::format::marker::Marker;
+use crate::format::roster::{Group, GroupId, GroupKeys, KeySet, Member, Parameters, Role, Roster};
+use crate::format::signed::{Context, sign};
+use crate::format::{FormatError, Time, WriterTag, to_cbor, whole};
+use crate::local::pin::Pin;
+use crate::local::seen::Seen;
+use crate::store::StoreErrorKind;
+
+/// What `init` has made.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// The repository id.
+    pub repository: ChunkId,
+    /// The credentials, in the order of the secrets.
+    pub credentials: Vec<ChunkId>,
+    /// The client's tag.
+    pub client: WriterTag,
+}
+
+/// The families of chunks that an `init` which was cut off leaves behind.
+const LEFT_OVERS: [&str; 3] = ["client", "credential", "roster"];
+
+/// Makes a repository that each of the secrets opens. Its first client is called `client_name`, has all roles, and
+/// holds the root key.
+pub fn init(
+    place: &Place,
+    secrets: &[Secret],
+    client_name: &str,
+    parameters: Parameters,
+) -> Result<Made, RepositoryError> {
+    prepare(place)?;
+    let root = SignKey::random();
+    let marker = Marker::new(&root.public());
+    let marker_chunk = marker.to_chunk();
+    let repository = ChunkId::of(&marker_chunk);
+
+    let group: KeyId = random();
+    let keys = GroupKeys::random(group, 1);
+    let client = ClientKeys {
+        name: client_name.to_owned(),
+        tag: WriterTag::random(),
+        signing: SignKey::random(),
+        hpke: HpkePrivate::random(),
+        root: Some(root.clone()),
+        created: Time::now(),
+    };
+    let sealing = |error: crate::crypto::CryptoError| RepositoryError::Malformed {
+        what: "sealing for a fresh key".into(),
+        why: FormatError::Crypto(error),
+    };
+
+    let (client_key, key_id): (Key, KeyId) = (Key::random(), random());
+    let label = family("client");
+    let header = create(&repository, &label, 0, &key_id, &SealFor::Client(&client_key)).map_err(sealing)?;
+    let client_chunk = put(place, &label, whole::seal(header, &client.to_body()))?;
+
+    let mut credentials = Vec::new();
+    for secret in secrets {
+        let credential =
+            Credential { repository, client: client_chunk, key_id, key: client_key.clone(), api_token: None };
+        credentials.push(put(place, &family("credential"), secret.seal(&credential))?);
+    }
+
+    let roster = first_roster(&repository, &client, &keys, parameters)?;
+    let label = family("roster");
+    let members = [(client.tag, client.hpke.public())];
+    let header = create(&repository, &label, 1, &[0; 16], &SealFor::Members(&members)).map_err(sealing)?;
+    let body = sign(Context::Roster, &repository, None, &root, to_cbor(&roster));
+    put(place, &label, whole::seal(header, &body))?;
+
+    put(place, &family("repository"), marker_chunk)?;
+    Seen { roster_epoch: 1, ..Seen::default() }.save(&place.dirs.state(&repository)?)?;
+    let of = |wanted: fn(&Secret) -> bool| {
+        secrets.iter().zip(&credentials).find(|(secret, _)| wanted(secret)).map(|(_, id)| *id)
+    };
+    let pin = Pin {
+        location: place.location.clone(),
+        repository,
+        passphrase_credential: of(|secret| matches!(secret, Secret::Passphrase(_))),
+        identity_credential: of(|secret| matches!(secret, Secret::Identity(_))),
+    };
+    pin.save(&place.dirs)?;
+    Ok(Made { repository, credentials, client: client.tag })
+}
+
+fn first_roster(
+    repository: &ChunkId,
+    client: &ClientKeys,
+    keys: &GroupKeys,
+    parameters: Parameters,
+) -> Result<Roster, RepositoryError> {
+    let member = Member {
+        tag: client.tag,
+        name: client.name.clone(),
+        signing_key: client.signing.public().as_bytes().to_vec(),
+        hpke_key: client.hpke.public().as_bytes().to_vec(),
+        roles: [Role::Writer, Role::Reader, Role::Maintainer].map(|role| role.as_str().to_owned()).to_vec(),
+        groups: vec![GroupId(keys.group)],
+        trusts: None,
+        removed: None,
+    };
+    let wrap = keys
+        .wrap(repository, &member)
+        .map_err(|why| RepositoryError::Malformed { what: "wrapping the first keys".into(), why })?;
+    let data_key = keys.data_public.as_bytes().to_vec();
+    Ok(Roster {
+        epoch: 1,
+        previous: None,
+        created: Time::now(),
+        mandatory: vec![],
+        optional: vec![],
+        parameters,
+        members: vec![member],
+        groups: vec![Group {
+            id: GroupId(keys.group),
+            name: "main".into(),
+            key_sets: vec![KeySet { epoch: 1, data_key, wraps: vec![wrap] }],
+        }],
+    })
+}
+
+fn put(place: &Place, label: &Label, chunk: Vec<u8>) -> Result<ChunkId, RepositoryError> {
+    let id = ChunkId::of(&chunk);
+    place.store.put(label, &id, Bytes::from(chunk))?;
+    Ok(id)
+}
+
+/// Makes sure that the place is empty, or holds nothing but what an `init` that was cut off has left.
+fn prepare(place: &Place) -> Result<(), RepositoryError> {
+    match place.store.init() {
+        Ok(()) => {}
+        Err(error) if error.kind == StoreErrorKind::AlreadyInitialised => place.store.open().map_err(|_| error)?,
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(found) = place.store.list(&LabelFilter::Exactly(family("repository")))?.first() {
+        return Err(RepositoryError::Exists { location: place.location.clone(), id: found.id });
+    }
+    let page = place.store.list_page(&LabelFilter::All, None)?;
+    if page.next.is_some() || page.chunks.iter().any(|chunk| !LEFT_OVERS.contains(&chunk.label.as_str())) {
+        return Err(RepositoryError::Foreign { location: place.location.clone() });
+    }
+    for chunk in page.chunks {
+        place.store.remove(&chunk.label, &chunk.id)?;
+    }
+    Ok(())
+}

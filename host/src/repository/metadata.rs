@@ -1,0 +1,306 @@
+//! Reading what is sealed under the metadata key: snapshots, index chunks, tombstones.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use super::{ChunkName, Repository, RepositoryError, family};
+use crate::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
+use crate::format::header::Header;
+use crate::format::index::IndexPayload;
+use crate::format::roster::{Member, Role};
+use crate::format::signed::{Context, Signed};
+use crate::format::snapshot::{Reference, Snapshot, decode_references};
+use crate::format::tombstone::Tombstone;
+use crate::format::{FormatError, WriterTag, from_cbor, whole};
+use crate::index::Index;
+use crate::index::cache::IndexCache;
+use crate::index::run::Segment;
+use crate::local::seen::Seen;
+
+/// A snapshot that has been verified.
+#[derive(Debug, Clone)]
+pub struct SnapshotInfo {
+    /// Its chunk id.
+    pub id: ChunkId,
+    /// When the store took it, where it knows.
+    pub stored: Option<std::time::SystemTime>,
+    /// Its payload.
+    pub snapshot: Arc<Snapshot>,
+}
+
+impl SnapshotInfo {
+    /// Whether it was made in the middle of a backup.
+    pub fn is_partial(&self) -> bool {
+        self.snapshot.partial == Some(true)
+    }
+}
+
+/// The snapshots and index chunks of a repository, as listed at one moment.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Chunks with a label `snapshot.TAG`.
+    pub snapshots: Vec<ChunkInfo>,
+    /// Chunks with a label `index.TAG`.
+    pub indexes: Vec<ChunkInfo>,
+}
+
+impl Repository {
+    /// Reads a small chunk, from the cache or the store.
+    pub fn small_chunk(&self, label: &Label, id: &ChunkId) -> Result<Bytes, RepositoryError> {
+        if let Some(chunk) = self.chunks.get(id) {
+            return Ok(chunk);
+        }
+        let chunk = self.store.get(label, id, None)?;
+        self.chunks.put(id, &chunk);
+        Ok(chunk)
+    }
+
+    /// Opens a signed chunk and verifies that the member named in its label signed it for this context.
+    pub fn open_signed(&self, name: &ChunkName, chunk: &[u8], context: Context) -> Result<(&Member, Vec<u8>), FormatError> {
+        let header = Header::parse(chunk)?;
+        header.check_place(&self.id, &name.label)?;
+        let body = whole::open_behind(&header, chunk, &self.opener(&header)?)?;
+        let signed = Signed::parse(&body)?;
+        let signer = signed.signer.ok_or(FormatError::Unsigned("it names no signer"))?;
+        if name.label.tag().is_some_and(|tag| tag.parse() != Ok(signer)) {
+            return Err(FormatError::Unsigned("its label names another client than its signer"));
+        }
+        let member = self.roster.member(&signer).ok_or(FormatError::Unsigned("the roster does not know its signer"))?;
+        let payload = signed.verify(context, &self.id, &member.verify_key()?)?;
+        Ok((member, payload.to_vec()))
+    }
+
+    fn signed_payload(&self, info: &ChunkInfo, context: Context) -> Result<(WriterTag, Vec<u8>), RepositoryError> {
+        let name = ChunkName { label: info.label.clone(), id: info.id };
+        let malformed = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
+        let chunk = self.small_chunk(&info.label, &info.id)?;
+        let (member, payload) = self.open_signed(&name, &chunk, context).map_err(malformed)?;
+        Ok((member.tag, payload))
+    }
+
+    /// Lists snapshots and index chunks.
+    pub fn listing(&self) -> Result<Listing, RepositoryError> {
+        Ok(Listing {
+            snapshots: self.store.list(&LabelFilter::Family(family("snapshot")))?,
+            indexes: self.store.list(&LabelFilter::Family(family("index")))?,
+        })
+    }
+
+    /// Reads and verifies snapshots, oldest first. What cannot be used is warned about and left out, and so is history
+    /// that looks rolled back or forked.
+    pub fn snapshots(&self, listing: &Listing) -> Result<Vec<SnapshotInfo>, RepositoryError> {
+        let mut snapshots: Vec<SnapshotInfo> = self
+            .in_parallel(&listing.snapshots, |info| {
+                let name = ChunkName { label: info.label.clone(), id: info.id };
+                match self.snapshot(info) {
+                    Ok(snapshot) => Some(SnapshotInfo { id: info.id, stored: info.stored, snapshot: snapshot.into() }),
+                    Err(why) => {
+                        self.warnings.chunk("snapshot-unusable", &name, format!("it is ignored: {why}"));
+                        None
+                    }
+                }
+            })
+            .into_iter()
+            .flatten()
+            .collect();
+        snapshots.sort_by_key(|info| (info.snapshot.started, info.snapshot.sequence, info.id));
+        self.check_history(&snapshots)?;
+        Ok(snapshots)
+    }
+
+    fn snapshot(&self, info: &ChunkInfo) -> Result<Snapshot, RepositoryError> {
+        let malformed = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
+        let (signer, payload) = self.signed_payload(info, Context::Snapshot)?;
+        let snapshot: Snapshot = from_cbor(&payload).map_err(malformed)?;
+        if snapshot.client != signer {
+            return Err(malformed(FormatError::Unsigned("it names another client than its signer")));
+        }
+        let removed = self.roster.member(&signer).and_then(|member| member.removed.as_ref());
+        if removed.is_some_and(|removed| snapshot.sequence > removed.sequence) {
+            return Err(malformed(FormatError::Unsigned("its client was removed before it made this")));
+        }
+        Ok(snapshot)
+    }
+
+    /// Compares each client's newest snapshot with what was seen before, and remembers it.
+    fn check_history(&self, snapshots: &[SnapshotInfo]) -> Result<(), RepositoryError> {
+        let mut seen = Seen::load(&self.state)?;
+        let mut newest: BTreeMap<String, &SnapshotInfo> = BTreeMap::new();
+        let mut changed = false;
+        for info in snapshots {
+            let (client, sequence) = (info.snapshot.client.to_string(), info.snapshot.sequence);
+            match newest.get(&client) {
+                Some(other) if other.snapshot.sequence == sequence => self.warnings.general(
+                    "history-forked",
+                    format!(
+                        "client {client} has two snapshots with the number {sequence} ({} and {}): somebody else has its keys, or its state was copied",
+                        other.id.short(),
+                        info.id.short()
+                    ),
+                ),
+                Some(other) if other.snapshot.sequence > sequence => {}
+                _ => {
+                    newest.insert(client, info);
+                }
+            }
+        }
+        for (client, remembered) in &seen.snapshots {
+            let found = newest.get(client).map_or(0, |info| info.snapshot.sequence);
+            if found < remembered.sequence {
+                self.warnings.general(
+                    "history-rolled-back",
+                    format!(
+                        "the newest snapshot of client {client} has the number {found}, but number {} ({}) has been seen: the store has lost or hides it",
+                        remembered.sequence,
+                        &remembered.id[..10.min(remembered.id.len())]
+                    ),
+                );
+            }
+        }
+        for (client, info) in newest {
+            changed |= seen.note(&client, info.snapshot.sequence, &info.id);
+        }
+        if changed {
+            seen.save(&self.state)?;
+        }
+        Ok(())
+    }
+
+    /// Finds the snapshot that a user names: `latest`, an id, or the beginning of one (at least 4 digits).
+    pub fn resolve<'a>(&self, snapshots: &'a [SnapshotInfo], name: &str) -> Result<&'a SnapshotInfo, RepositoryError> {
+        if name == "latest" {
+            let whole = || snapshots.iter().filter(|info| !info.is_partial());
+            let own = whole().filter(|info| info.snapshot.client == self.client.tag);
+            return own
+                .max_by_key(|info| info.snapshot.sequence)
+                .or_else(|| whole().max_by_key(|info| info.snapshot.started))
+                .ok_or_else(|| RepositoryError::NoSnapshot("there is no snapshot yet; make one with: obnam backup PATH".into()));
+        }
+        let found: Vec<_> = snapshots.iter().filter(|info| info.id.to_string().starts_with(name)).collect();
+        match found.as_slice() {
+            [one] if name.len() >= 4 => Ok(one),
+            [] => Err(RepositoryError::NoSnapshot(format!("no snapshot is called {name:?}; see: obnam snapshots"))),
+            _ => Err(RepositoryError::NoSnapshot(format!(
+                "{name:?} is not enough of a name ({} snapshots begin with it); give more digits",
+                found.len()
+            ))),
+        }
+    }
+
+    /// The index of what the listing names. Index chunks that cannot be used are warned about and left out.
+    pub fn load_index(&self, listing: &Listing) -> Result<Index, RepositoryError> {
+        let cache = IndexCache::new(&self.cache)?;
+        let wanted: Vec<&ChunkInfo> = listing.indexes.iter().chain(&listing.snapshots).collect();
+        let ids: HashSet<ChunkId> = wanted.iter().map(|info| info.id).collect();
+        let mut runs = cache.load(&ids)?;
+        let covered: HashSet<ChunkId> = runs.iter().flat_map(|run| run.covered()).collect();
+        let missing: Vec<&ChunkInfo> = wanted.into_iter().filter(|info| !covered.contains(&info.id)).collect();
+        const BATCH: usize = 64;
+        for batch in missing.chunks(BATCH) {
+            let segments = self.in_parallel(batch, |info| match self.segment(info) {
+                Ok(segment) => Some(segment),
+                Err(why) => {
+                    let name = ChunkName { label: info.label.clone(), id: info.id };
+                    if name.label.family() == "index" {
+                        self.warnings.chunk("index-unusable", &name, format!("it is ignored: {why}"));
+                    }
+                    None
+                }
+            });
+            let segments: Vec<Segment> = segments.into_iter().flatten().collect();
+            runs = cache.add(runs, segments)?;
+        }
+        Ok(Index { runs })
+    }
+
+    /// The records that an index chunk or a snapshot brings.
+    fn segment(&self, info: &&ChunkInfo) -> Result<Segment, RepositoryError> {
+        let malformed = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
+        let empty = IndexPayload::default();
+        let (signer, payload) = if info.label.family() == "snapshot" {
+            let snapshot = self.snapshot(info)?;
+            let payload = snapshot.index.as_deref().map(from_cbor).transpose().map_err(malformed)?;
+            (snapshot.client, payload.unwrap_or(empty))
+        } else {
+            let (signer, payload) = self.signed_payload(info, Context::Index)?;
+            (signer, from_cbor::<IndexPayload>(&payload).map_err(malformed)?)
+        };
+        let records = payload.records().map_err(malformed)?;
+        Ok(Segment { chunk: Some(info.id), signer, packs: payload.packs, records })
+    }
+
+    /// The packs that valid tombstones name.
+    pub fn tombstoned(&self) -> Result<HashSet<ChunkId>, RepositoryError> {
+        let listed = self.store.list(&LabelFilter::Exactly(family("tombstone")))?;
+        let mut packs = HashSet::new();
+        for info in listed {
+            match self.tombstone(&info) {
+                Ok(tombstone) => packs.extend(tombstone.packs),
+                Err(why) => {
+                    let name = ChunkName { label: info.label.clone(), id: info.id };
+                    self.warnings.chunk("tombstone-unusable", &name, format!("it is ignored: {why}"));
+                }
+            }
+        }
+        Ok(packs)
+    }
+
+    fn tombstone(&self, info: &ChunkInfo) -> Result<Tombstone, RepositoryError> {
+        let malformed = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
+        let (signer, payload) = self.signed_payload(info, Context::Tombstone)?;
+        if !self.roster.member(&signer).is_some_and(|member| member.has(Role::Maintainer)) {
+            return Err(malformed(FormatError::Unsigned("its signer is no maintainer")));
+        }
+        from_cbor(&payload).map_err(malformed)
+    }
+
+    /// The packs that a snapshot needs.
+    pub fn references(&self, snapshot: &Snapshot) -> Result<Vec<Reference>, RepositoryError> {
+        let malformed = |why| RepositoryError::Malformed { what: "the reference list of a snapshot".into(), why };
+        if let Some(inline) = &snapshot.references.inline {
+            return decode_references(inline).map_err(malformed);
+        }
+        let label = super::tagged("index", &snapshot.client);
+        let mut all = Vec::new();
+        for piece in snapshot.references.pieces.iter().flatten() {
+            let chunk = self.small_chunk(&label, &piece.chunk)?;
+            let name = ChunkName { label: label.clone(), id: piece.chunk };
+            let (_, payload) = self.open_signed(&name, &chunk, Context::Index).map_err(malformed)?;
+            let payload: IndexPayload = from_cbor(&payload).map_err(malformed)?;
+            let records = payload.references.unwrap_or_default();
+            if ChunkId::of(&records) != piece.digest {
+                return Err(malformed(FormatError::Malformed("a piece that does not fit its digest")));
+            }
+            all.extend(decode_references(&records).map_err(malformed)?);
+        }
+        Ok(all)
+    }
+
+    /// Calls `work` for each item on as many threads as the store takes calls; results in the items' order.
+    pub(crate) fn in_parallel<T: Sync, R: Send>(&self, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+        let threads = self.store.parallelism().min(items.len());
+        if threads <= 1 {
+            return items.iter().map(work).collect();
+        }
+        let next = AtomicUsize::new(0);
+        let results = Mutex::new(Vec::with_capacity(items.len()));
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let place = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(item) = items.get(place) else { break };
+                        let result = work(item);
+                        results.lock().expect("no panic while the lock is held").push((place, result));
+                    }
+                });
+            }
+        });
+        let mut results = results.into_inner().expect("no panic while the lock is held");
+        results.sort_by_key(|(place, _)| *place);
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+}

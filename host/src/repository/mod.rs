@@ -1,0 +1,279 @@
+//! The typed layer: a repository, opened with one client's keys.
+//!
+//! [`init`] makes one, [`open`] opens one, [`metadata`] reads what is sealed under the metadata key (snapshots, index
+//! chunks, tombstones), [`blobs`] reads blobs, [`tree`] reads contents and directories, [`write`] seals and stores. Below
+//! this layer there is only ciphertext. What cannot be opened or verified is noted in [`Warnings`] and skipped.
+
+pub mod blobs;
+pub mod init;
+pub mod metadata;
+pub mod open;
+pub mod tree;
+pub mod warnings;
+pub mod write;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::chunk::{ChunkId, Label};
+use crate::credential::CredentialError;
+use crate::format::client::ClientKeys;
+use crate::format::header::{KeyId, OpenWith};
+use crate::format::marker::Marker;
+use crate::format::roster::{GroupKeys, Member, Role, Roster};
+use crate::format::{FormatError, WriterTag};
+use crate::index::run::RunError;
+use crate::local::chunks::ChunkCache;
+use crate::local::{Dirs, LocalError};
+use crate::store::{ChunkStore, StoreError};
+
+pub use warnings::{Warning, Warnings};
+
+/// Why a repository cannot be made, opened or used.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A local file failed.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// The index cache failed.
+    #[error(transparent)]
+    Index(#[from] RunError),
+    /// `init` where there is a repository.
+    #[error("there is a repository at {location} already (id {id}); nothing was changed")]
+    Exists {
+        /// Where.
+        location: String,
+        /// Its id.
+        id: ChunkId,
+    },
+    /// `init` in a store that holds chunks of something else.
+    #[error("the store at {location} holds chunks, but no repository; choose an empty place (nothing was changed)")]
+    Foreign {
+        /// Where.
+        location: String,
+    },
+    /// `open` where there is none.
+    #[error("there is no repository at {location}; is the right disk mounted? To make a new repository there, run: obnam --repo {location} init")]
+    NotThere {
+        /// Where.
+        location: String,
+    },
+    /// The chunk that the id names is gone.
+    #[error("the repository at {location} is not the one that this machine knows (id {pinned}): {found}. If you replaced it on purpose, remove {pin}", pin = pin.display())]
+    NotPinned {
+        /// Where.
+        location: String,
+        /// The id that was expected.
+        pinned: ChunkId,
+        /// What is there instead.
+        found: String,
+        /// The pin.
+        pin: PathBuf,
+    },
+    /// No credential opens.
+    #[error("{why}")]
+    NoAccess {
+        /// What was tried.
+        why: String,
+    },
+    /// The passphrase is wrong.
+    #[error("wrong passphrase for credential {credential}")]
+    WrongPassphrase {
+        /// The credential.
+        credential: ChunkId,
+    },
+    /// The identity is another one.
+    #[error("this identity does not open credential {credential}")]
+    WrongIdentity {
+        /// The credential.
+        credential: ChunkId,
+    },
+    /// A chunk that nothing can replace does not open.
+    #[error("the {label} chunk {id} cannot be used: {why}")]
+    Unusable {
+        /// Its label.
+        label: Label,
+        /// Its id.
+        id: ChunkId,
+        /// Why.
+        why: FormatError,
+    },
+    /// A credential that does not open for another reason than its secret.
+    #[error("the credential {credential} cannot be used: {why}")]
+    BadCredential {
+        /// The credential.
+        credential: ChunkId,
+        /// Why.
+        why: CredentialError,
+    },
+    /// No valid roster.
+    #[error("no valid roster among {count} found; without one nobody knows the keys. If the store was damaged, restore its roster chunks")]
+    NoRoster {
+        /// How many there are.
+        count: usize,
+    },
+    /// Two valid rosters of one epoch.
+    #[error("two different rosters of epoch {epoch} are signed by the root key ({first} and {second}): an attack or a copied root key. Neither is used; the holder of the root key has to act")]
+    RosterConflict {
+        /// The epoch.
+        epoch: u64,
+        /// One of them.
+        first: ChunkId,
+        /// The other.
+        second: ChunkId,
+    },
+    /// The store hides newer rosters.
+    #[error("the newest roster has epoch {found}, but this machine has seen epoch {seen}: the store shows an old state. Nothing was done")]
+    RosterRollback {
+        /// The newest one there is.
+        found: u64,
+        /// The newest one that was seen.
+        seen: u64,
+    },
+    /// A program of a later version made this.
+    #[error("this repository needs a newer obnam: {0}")]
+    TooNew(FormatError),
+    /// The client is not in the roster any more.
+    #[error("this client ({name}, {tag}) is no member of the repository any more")]
+    NotMember {
+        /// Its name.
+        name: String,
+        /// Its tag.
+        tag: WriterTag,
+    },
+    /// The client lacks a right.
+    #[error("this client may not {action}: its role in the repository lacks the right")]
+    NotAllowed {
+        /// A verb.
+        action: &'static str,
+    },
+    /// A blob is nowhere whole.
+    #[error("{kind} blob {id} cannot be read: {why}", kind = kind.as_str())]
+    BlobLost {
+        /// Its kind.
+        kind: crate::format::blob::BlobKind,
+        /// Its id.
+        id: crate::format::blob::BlobId,
+        /// What happened at each place.
+        why: String,
+    },
+    /// Something sealed and verified that still makes no sense.
+    #[error("{what}: {why}")]
+    Malformed {
+        /// What it is.
+        what: String,
+        /// What is wrong.
+        why: FormatError,
+    },
+    /// A name that no snapshot has.
+    #[error("{0}")]
+    NoSnapshot(String),
+    /// The user asked to stop.
+    #[error("interrupted; the repository is as it was, and the next backup goes on from what was stored")]
+    Interrupted,
+}
+
+/// A chunk's label and id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChunkName {
+    /// Its label.
+    pub label: Label,
+    /// Its id.
+    pub id: ChunkId,
+}
+
+/// An open repository.
+pub struct Repository {
+    /// The raw store.
+    pub store: Arc<dyn ChunkStore>,
+    /// Where it is, for messages.
+    pub location: String,
+    /// The repository id.
+    pub id: ChunkId,
+    /// The repository chunk.
+    pub marker: Marker,
+    /// This client.
+    pub client: ClientKeys,
+    /// The roster in force.
+    pub roster: Roster,
+    /// The credential that opened it.
+    pub credential: ChunkId,
+    /// What could not be used.
+    pub warnings: Warnings,
+    /// All key sets that this client can open, the group's newest last.
+    pub(crate) keys: Vec<GroupKeys>,
+    pub(crate) cache: PathBuf,
+    pub(crate) state: PathBuf,
+    pub(crate) chunks: ChunkCache,
+}
+
+/// The label `FAMILY`.
+pub(crate) fn family(name: &'static str) -> Label {
+    name.parse().expect("families are labels")
+}
+
+/// The label `FAMILY.TAG`.
+pub(crate) fn tagged(name: &str, tag: &WriterTag) -> Label {
+    format!("{name}.{tag}").parse().expect("a family with a tag is a label")
+}
+
+impl Repository {
+    /// This client's entry in the roster.
+    pub fn member(&self) -> &Member {
+        self.roster.member(&self.client.tag).expect("membership was checked when the repository was opened")
+    }
+
+    /// The keys that new chunks are sealed with.
+    pub fn sealing_keys(&self) -> &GroupKeys {
+        self.keys.last().expect("a repository that opens has keys")
+    }
+
+    /// The keys of a group and epoch.
+    pub fn keys_of(&self, group: &KeyId, epoch: u64) -> Option<&GroupKeys> {
+        self.keys.iter().find(|keys| keys.group == *group && keys.epoch == epoch)
+    }
+
+    /// Whether this client can read data and trees.
+    pub fn can_read(&self) -> bool {
+        self.keys.iter().any(|keys| keys.data_private.is_some())
+    }
+
+    /// Refuses what the client's role does not allow.
+    pub fn require(&self, role: Role, action: &'static str) -> Result<(), RepositoryError> {
+        if self.member().has(role) { Ok(()) } else { Err(RepositoryError::NotAllowed { action }) }
+    }
+
+    /// The directory for this repository's caches.
+    pub fn cache_dir(&self) -> &PathBuf {
+        &self.cache
+    }
+
+    /// The directory for what is remembered of this repository.
+    pub fn state_dir(&self) -> &PathBuf {
+        &self.state
+    }
+
+    /// What opens chunks with this header.
+    pub(crate) fn opener(&self, header: &crate::format::header::Header) -> Result<OpenWith<'_>, FormatError> {
+        use crate::format::header::Wrap;
+        let keys = self.keys_of(&header.key_id, header.epoch).ok_or(FormatError::NoKey)?;
+        match header.wrap {
+            Wrap::Data => keys.data_private.as_ref().map(OpenWith::Data).ok_or(FormatError::NoKey),
+            Wrap::Metadata => Ok(OpenWith::Metadata(&keys.metadata)),
+            Wrap::Client | Wrap::Members => Err(FormatError::Misplaced("sealed with another kind of key")),
+        }
+    }
+}
+
+/// What is needed to open a repository, besides a secret.
+pub struct Place {
+    /// The raw store.
+    pub store: Arc<dyn ChunkStore>,
+    /// Where it is.
+    pub location: String,
+    /// Where local files go.
+    pub dirs: Dirs,
+}

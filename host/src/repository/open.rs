@@ -1,0 +1,319 @@
+//! Opening a repository: credential, repository chunk, client chunk, roster, keys, in this order; each is checked
+//! before the next is believed.
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::{ChunkName, Place, Repository, RepositoryError, Warnings, family};
+use crate::chunk::{ChunkId, Label, LabelFilter};
+use crate::credential::{CredentialError, MAX_AGE_FILE, Secret};
+use crate::crypto::public::VerifyKey;
+use crate::format::client::{ClientKeys, Credential};
+use crate::format::header::OpenWith;
+use crate::format::marker::Marker;
+use crate::format::roster::{GroupKeys, Roster};
+use crate::format::signed::{Context, Signed};
+use crate::format::{FormatError, from_cbor, whole};
+use crate::local::chunks::ChunkCache;
+use crate::local::pin::Pin;
+use crate::local::seen::Seen;
+
+/// Without a pin, at most this many credentials are tried.
+const MAX_TRIED: usize = 16;
+/// A roster above this size is not looked at, in bytes.
+const MAX_ROSTER: u64 = 16 << 20;
+
+/// Opens a repository with a secret. `expected` is the repository id where the user gave it (from the recovery
+/// sheet), and is needed with an identity only where this machine has no pin.
+pub fn open(place: Place, secret: &Secret, expected: Option<ChunkId>) -> Result<Repository, RepositoryError> {
+    place.store.open()?;
+    let pin = Pin::load(&place.dirs, &place.location)?;
+    let expected = expected.or(pin.as_ref().map(|pin| pin.repository));
+    let warnings = Warnings::default();
+    let (credential_id, credential) = find_credential(&place, secret, pin.as_ref(), expected, &warnings)?;
+
+    let id = credential.repository;
+    let cache = place.dirs.cache(&id)?;
+    let state = place.dirs.state(&id)?;
+    let chunks = ChunkCache::new(cache.join("chunks"));
+    let marker = load_marker(&place, &id, &chunks, &warnings)?;
+    let root_key = marker.root_key().map_err(|why| unusable(&family("repository"), &id, why))?;
+    let client = load_client(&place, &credential, &chunks)?;
+    let roster = load_roster(&place, &id, &root_key, &client, &chunks, &state, &warnings)?;
+    if roster.member(&client.tag).is_none_or(|member| member.removed.is_some()) {
+        return Err(RepositoryError::NotMember { name: client.name.clone(), tag: client.tag });
+    }
+    let keys = unwrap_keys(&id, &roster, &client, &warnings);
+    if keys.is_empty() {
+        return Err(RepositoryError::NotMember { name: client.name.clone(), tag: client.tag });
+    }
+    remember(&place, pin, id, credential_id, secret)?;
+    Ok(Repository {
+        store: place.store,
+        location: place.location,
+        id,
+        marker,
+        client,
+        roster,
+        credential: credential_id,
+        warnings,
+        keys,
+        cache,
+        state,
+        chunks,
+    })
+}
+
+fn unusable(label: &Label, id: &ChunkId, why: FormatError) -> RepositoryError {
+    match why {
+        FormatError::TooNew(_) => RepositoryError::TooNew(why),
+        why => RepositoryError::Unusable { label: label.clone(), id: *id, why },
+    }
+}
+
+fn fetch(place: &Place, label: &Label, id: &ChunkId, chunks: &ChunkCache) -> Result<Bytes, RepositoryError> {
+    if let Some(chunk) = chunks.get(id) {
+        return Ok(chunk);
+    }
+    let chunk = place.store.get(label, id, None)?;
+    chunks.put(id, &chunk);
+    Ok(chunk)
+}
+
+/// The credential that the pin names, or the first of those in the store that opens.
+fn find_credential(
+    place: &Place,
+    secret: &Secret,
+    pin: Option<&Pin>,
+    expected: Option<ChunkId>,
+    warnings: &Warnings,
+) -> Result<(ChunkId, Credential), RepositoryError> {
+    let label = family("credential");
+    let fits = |credential: &Credential| expected.is_none_or(|id| credential.repository == id);
+    let pinned = pin.and_then(|pin| match secret {
+        Secret::Passphrase(_) => pin.passphrase_credential,
+        Secret::Identity(_) => pin.identity_credential,
+    });
+    if let Some(id) = pinned {
+        match place.store.get(&label, &id, None) {
+            Ok(file) => match secret.open(&file) {
+                Ok(credential) if fits(&credential) => return Ok((id, credential)),
+                Ok(_) => {}
+                Err(CredentialError::DoesNotOpen) => return Err(wrong_secret(secret, id)),
+                Err(why) => return Err(RepositoryError::BadCredential { credential: id, why }),
+            },
+            Err(error) if error.is_not_found() => {
+                check_there(place, expected)?;
+                warnings.general("credential-missing", format!("the credential {id} is not in the store any more"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    check_there(place, expected)?;
+    let mut listed = place.store.list(&LabelFilter::Exactly(label.clone()))?;
+    listed.retain(|info| info.size <= MAX_AGE_FILE && Some(info.id) != pinned);
+    listed.sort_by_key(|info| (info.stored, info.id));
+    let mut wrong = Vec::new();
+    for info in listed.iter().take(MAX_TRIED) {
+        let file = match place.store.get(&label, &info.id, None) {
+            Ok(file) => file,
+            Err(error) => {
+                let name = ChunkName { label: label.clone(), id: info.id };
+                warnings.chunk("credential-unreadable", &name, error.to_string());
+                continue;
+            }
+        };
+        match secret.open(&file) {
+            Ok(credential) if fits(&credential) => return Ok((info.id, credential)),
+            Ok(_) | Err(CredentialError::OtherKind) => {}
+            Err(CredentialError::DoesNotOpen) => wrong.push(info.id),
+            Err(why) => {
+                let name = ChunkName { label: label.clone(), id: info.id };
+                warnings.chunk("credential-unusable", &name, why.to_string());
+            }
+        }
+    }
+    match wrong.as_slice() {
+        [only] => Err(wrong_secret(secret, *only)),
+        [] => Err(RepositoryError::NoAccess { why: no_credential(place, secret) }),
+        several => Err(RepositoryError::NoAccess {
+            why: format!("none of {} credentials at {} opens with this secret", several.len(), place.location),
+        }),
+    }
+}
+
+fn no_credential(place: &Place, secret: &Secret) -> String {
+    match secret {
+        Secret::Passphrase(_) => format!("no credential at {} is for a passphrase; try --identity FILE", place.location),
+        Secret::Identity(_) => format!("no credential at {} is for an identity; try the passphrase", place.location),
+    }
+}
+
+fn wrong_secret(secret: &Secret, credential: ChunkId) -> RepositoryError {
+    match secret {
+        Secret::Passphrase(_) => RepositoryError::WrongPassphrase { credential },
+        Secret::Identity(_) => RepositoryError::WrongIdentity { credential },
+    }
+}
+
+/// Tells "no repository here" from "another repository here".
+fn check_there(place: &Place, expected: Option<ChunkId>) -> Result<(), RepositoryError> {
+    let there = place.store.list(&LabelFilter::Exactly(family("repository")))?;
+    match expected {
+        _ if there.is_empty() => Err(RepositoryError::NotThere { location: place.location.clone() }),
+        Some(id) if there.iter().all(|info| info.id != id) => Err(not_pinned(place, id, &there[0].id)),
+        _ => Ok(()),
+    }
+}
+
+fn not_pinned(place: &Place, pinned: ChunkId, found: &ChunkId) -> RepositoryError {
+    let pin = place.dirs.pins().unwrap_or_default();
+    RepositoryError::NotPinned {
+        location: place.location.clone(),
+        pinned,
+        found: format!("it has the id {found}"),
+        pin,
+    }
+}
+
+fn load_marker(
+    place: &Place,
+    id: &ChunkId,
+    chunks: &ChunkCache,
+    warnings: &Warnings,
+) -> Result<Marker, RepositoryError> {
+    let label = family("repository");
+    let listed = place.store.list(&LabelFilter::Exactly(label.clone()))?;
+    if listed.is_empty() {
+        return Err(RepositoryError::NotThere { location: place.location.clone() });
+    }
+    for other in listed.iter().filter(|info| info.id != *id) {
+        let name = ChunkName { label: label.clone(), id: other.id };
+        warnings.chunk("second-repository", &name, format!("a second repository chunk; it is ignored, this is {id}"));
+    }
+    let chunk = fetch(place, &label, id, chunks)?;
+    Marker::from_chunk(&chunk).map_err(|why| unusable(&label, id, why))
+}
+
+fn load_client(place: &Place, credential: &Credential, chunks: &ChunkCache) -> Result<ClientKeys, RepositoryError> {
+    let label = family("client");
+    let chunk = fetch(place, &label, &credential.client, chunks)?;
+    let body = whole::open(&chunk, &credential.repository, &label, &OpenWith::Client(&credential.key))
+        .map(zeroize::Zeroizing::new)
+        .map_err(|why| unusable(&label, &credential.client, why))?;
+    ClientKeys::from_body(&body).map_err(|why| unusable(&label, &credential.client, why))
+}
+
+/// The valid roster with the highest epoch.
+fn load_roster(
+    place: &Place,
+    repository: &ChunkId,
+    root_key: &VerifyKey,
+    client: &ClientKeys,
+    chunks: &ChunkCache,
+    state: &Path,
+    warnings: &Warnings,
+) -> Result<Roster, RepositoryError> {
+    let label = family("roster");
+    let listed = place.store.list(&LabelFilter::Exactly(label.clone()))?;
+    let count = listed.len();
+    let mut best: Option<(ChunkId, Roster)> = None;
+    let mut conflict = None;
+    for info in listed {
+        let name = ChunkName { label: label.clone(), id: info.id };
+        if info.size > MAX_ROSTER {
+            warnings.chunk("roster-unusable", &name, "larger than any roster; it is ignored");
+            continue;
+        }
+        let chunk = match fetch(place, &label, &info.id, chunks) {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                warnings.chunk("roster-unusable", &name, error.to_string());
+                continue;
+            }
+        };
+        let roster = match read_roster(&chunk, repository, root_key, client) {
+            Ok(roster) => roster,
+            Err(why) => {
+                warnings.chunk("roster-unusable", &name, format!("no valid roster, it is ignored: {why}"));
+                continue;
+            }
+        };
+        match &best {
+            Some((_, newest)) if newest.epoch > roster.epoch => {}
+            Some((first, newest)) if newest.epoch == roster.epoch => {
+                conflict = Some((newest.epoch, *first, info.id));
+            }
+            _ => best = Some((info.id, roster)),
+        }
+    }
+    let (_, roster) = best.ok_or(RepositoryError::NoRoster { count })?;
+    if let Some((epoch, first, second)) = conflict.filter(|(epoch, ..)| *epoch == roster.epoch) {
+        return Err(RepositoryError::RosterConflict { epoch, first, second });
+    }
+    let mut seen = Seen::load(state)?;
+    if roster.epoch < seen.roster_epoch {
+        return Err(RepositoryError::RosterRollback { found: roster.epoch, seen: seen.roster_epoch });
+    }
+    roster.check().map_err(RepositoryError::TooNew)?;
+    if roster.epoch > seen.roster_epoch {
+        seen.roster_epoch = roster.epoch;
+        seen.save(state)?;
+    }
+    Ok(roster)
+}
+
+fn read_roster(
+    chunk: &[u8],
+    repository: &ChunkId,
+    root_key: &VerifyKey,
+    client: &ClientKeys,
+) -> Result<Roster, FormatError> {
+    let body = whole::open(chunk, repository, &family("roster"), &OpenWith::Member(client.tag, &client.hpke))?;
+    let signed = Signed::parse(&body)?;
+    from_cbor(signed.verify(Context::Roster, repository, root_key)?)
+}
+
+/// All key sets that the roster wraps for this client; the newest of its first group last.
+fn unwrap_keys(repository: &ChunkId, roster: &Roster, client: &ClientKeys, warnings: &Warnings) -> Vec<GroupKeys> {
+    let mut keys = Vec::new();
+    for group in roster.groups.iter().rev() {
+        for set in &group.key_sets {
+            match GroupKeys::unwrap(repository, &group.id.0, set, &client.tag, &client.hpke) {
+                Ok(Some(opened)) => keys.push(opened),
+                Ok(None) => {}
+                Err(why) => warnings.general(
+                    "keys-unusable",
+                    format!("the keys of group {:?}, epoch {}, do not open: {why}", group.name, set.epoch),
+                ),
+            }
+        }
+    }
+    keys
+}
+
+/// Pins the repository, or completes the pin.
+fn remember(
+    place: &Place,
+    pin: Option<Pin>,
+    repository: ChunkId,
+    credential: ChunkId,
+    secret: &Secret,
+) -> Result<(), RepositoryError> {
+    let old = pin.filter(|pin| pin.repository == repository);
+    let mut new = old.clone().unwrap_or(Pin {
+        location: place.location.clone(),
+        repository,
+        passphrase_credential: None,
+        identity_credential: None,
+    });
+    match secret {
+        Secret::Passphrase(_) => new.passphrase_credential = Some(credential),
+        Secret::Identity(_) => new.identity_credential = Some(credential),
+    }
+    if old.as_ref() != Some(&new) {
+        new.save(&place.dirs)?;
+    }
+    Ok(())
+}

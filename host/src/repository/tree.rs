@@ -1,0 +1,125 @@
+//! Reading contents and directories: trees of blobs, flattened into streams.
+
+use super::blobs::BlobReader;
+use super::RepositoryError;
+use crate::format::FormatError;
+use crate::format::blob::BlobKind;
+use crate::format::content::{Content, Item, decode_items};
+use crate::format::entry::{Entries, Entry};
+
+fn malformed(what: &str) -> impl Fn(FormatError) -> RepositoryError {
+    move |why| RepositoryError::Malformed { what: what.to_owned(), why }
+}
+
+/// The blobs of a content, in order; list blobs are read when they are reached.
+pub struct Leaves<'a, 'r> {
+    reader: &'a BlobReader<'r>,
+    /// Levels still to be gone through: remaining items, in reverse, with their depth.
+    levels: Vec<(u8, Vec<Item>)>,
+}
+
+impl<'a, 'r> Leaves<'a, 'r> {
+    /// The leaves of a content.
+    pub fn new(reader: &'a BlobReader<'r>, content: &Content) -> Result<Self, RepositoryError> {
+        let mut items: Vec<Item> = content.items().map_err(malformed("a content"))?.collect();
+        items.reverse();
+        Ok(Leaves { reader, levels: vec![(content.depth, items)] })
+    }
+
+    fn step(&mut self) -> Result<Option<Item>, RepositoryError> {
+        while let Some((depth, items)) = self.levels.last_mut() {
+            let depth = *depth;
+            match items.pop() {
+                None => {
+                    self.levels.pop();
+                }
+                Some(item) if depth == 0 => return Ok(Some(item)),
+                Some(item) => {
+                    let list = self.reader.read(BlobKind::List, &item.id)?;
+                    let mut below: Vec<Item> = decode_items(&list).map_err(malformed("a content list"))?.collect();
+                    if below.iter().map(|item| item.size).sum::<u64>() != item.size {
+                        return Err(malformed("a content list")(FormatError::Malformed("sizes that do not add up")));
+                    }
+                    below.reverse();
+                    self.levels.push((depth - 1, below));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Leaves<'_, '_> {
+    type Item = Result<Item, RepositoryError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.step().transpose();
+        if matches!(next, Some(Err(_))) {
+            self.levels.clear();
+        }
+        next
+    }
+}
+
+impl<'r> BlobReader<'r> {
+    /// The data blobs of a file, or the tree blobs of a directory, in order.
+    pub fn leaves(&self, content: &Content) -> Result<Leaves<'_, 'r>, RepositoryError> {
+        Leaves::new(self, content)
+    }
+
+    /// Calls `each` for every entry of a directory, in order. A piece that cannot be read is given to `lost`; the rest
+    /// of the directory still comes.
+    pub fn for_each_entry(
+        &self,
+        content: &Content,
+        mut each: impl FnMut(Entry) -> Result<(), RepositoryError>,
+        mut lost: impl FnMut(RepositoryError) -> Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError> {
+        let leaves = match self.leaves(content) {
+            Ok(leaves) => leaves,
+            Err(why) => return lost(why),
+        };
+        for leaf in leaves {
+            let piece = match leaf.and_then(|item| self.read(BlobKind::Tree, &item.id)) {
+                Ok(piece) => piece,
+                Err(why) => {
+                    lost(why)?;
+                    continue;
+                }
+            };
+            for entry in Entries::new(&piece) {
+                match entry {
+                    Ok(entry) => each(entry)?,
+                    Err(why) => lost(malformed("a directory")(why))?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds what stands at a path below a directory.
+    pub fn find(&self, root: &Content, path: &[u8]) -> Result<Option<Entry>, RepositoryError> {
+        let mut directory = root.clone();
+        let mut found = None;
+        let mut parts = path.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".").peekable();
+        while let Some(part) = parts.next() {
+            found = None;
+            self.for_each_entry(
+                &directory,
+                |entry| {
+                    if entry.name == part {
+                        found = Some(entry);
+                    }
+                    Ok(())
+                },
+                Err,
+            )?;
+            match &found {
+                Some(Entry { content: Some(content), .. }) if parts.peek().is_some() => directory = content.clone(),
+                Some(_) if parts.peek().is_none() => {}
+                _ => return Ok(None),
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,46 @@
+//! Sealing and storing: new packs, and chunks under the metadata key.
+
+use bytes::Bytes;
+
+use super::{Repository, RepositoryError};
+use crate::chunk::{ChunkId, Label};
+use crate::format::header::{SealFor, create};
+use crate::format::pack::PackBuilder;
+use crate::format::signed::{Context, sign};
+use crate::format::{FormatError, whole};
+
+/// A chunk that has been stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its id.
+    pub id: ChunkId,
+    /// Its length.
+    pub size: u64,
+}
+
+impl Repository {
+    /// An empty pack, sealed for the readers of this client's group.
+    pub fn new_pack(&self, label: &Label, capacity: usize) -> Result<PackBuilder, RepositoryError> {
+        let keys = self.sealing_keys();
+        let header = create(&self.id, label, keys.epoch, &keys.group, &SealFor::Data(&keys.data_public))
+            .map_err(|error| sealing_failed(label, error))?;
+        Ok(PackBuilder::new(label.clone(), header, capacity))
+    }
+
+    /// Signs a payload as this client, seals it under the metadata key and stores it.
+    pub fn put_signed(&self, label: &Label, context: Context, payload: Vec<u8>) -> Result<Stored, RepositoryError> {
+        let keys = self.sealing_keys();
+        let header = create(&self.id, label, keys.epoch, &keys.group, &SealFor::Metadata(&keys.metadata))
+            .map_err(|error| sealing_failed(label, error))?;
+        let body = sign(context, &self.id, Some(self.client.tag), &self.client.signing, payload);
+        let chunk = Bytes::from(whole::seal(header, &body));
+        let id = ChunkId::of(&chunk);
+        self.store.put(label, &id, chunk.clone())?;
+        self.chunks.put(&id, &chunk);
+        Ok(Stored { id, size: chunk.len() as u64 })
+    }
+}
+
+fn sealing_failed(label: &Label, error: crate::crypto::CryptoError) -> RepositoryError {
+    RepositoryError::Malformed { what: format!("sealing a {label} chunk"), why: FormatError::Crypto(error) }
+}

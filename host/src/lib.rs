@@ -15,4 +15,5 @@ pub mod local;
 mod mapped;
 pub mod plugin;
 pub mod repository;
+pub mod restore;
 pub mod store;

@@ -1,0 +1,135 @@
+//! A batch: files with the blobs that they need, grouped by pack.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use crate::chunk::{ChunkId, Label};
+use crate::format::content::Item;
+use crate::format::entry::Entry;
+use crate::format::pack::BlobPlace;
+use crate::index::IndexedPack;
+use crate::repository::blobs::{BlobReader, pack_label};
+
+/// A batch is full with this many files,
+const MAX_FILES: usize = 32 << 10;
+/// or this many blobs.
+const MAX_BLOBS: usize = 64 << 10;
+
+/// A file, or a stretch of a very large one.
+pub struct FileJob {
+    /// Below the target.
+    pub path: PathBuf,
+    /// Its metadata.
+    pub entry: Entry,
+    /// Whether an earlier batch has made the file.
+    pub continued: bool,
+    /// Whether this batch has the file's end.
+    pub complete: bool,
+    /// Blobs still to be written.
+    pub missing: AtomicU64,
+    /// Whether the file has been made, and its descriptor if it is kept open.
+    pub state: Mutex<FileState>,
+    /// Whether a blob could not be had.
+    pub damaged: AtomicBool,
+}
+
+/// Whether a file is there and open.
+#[derive(Default)]
+pub struct FileState {
+    /// It has been made.
+    pub made: bool,
+    /// Its open descriptor.
+    pub file: Option<File>,
+}
+
+/// Where a blob goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination {
+    /// Which file of the batch.
+    pub file: usize,
+    /// Offset in it.
+    pub offset: u64,
+}
+
+/// A blob of a pack, and where it goes.
+pub struct Wanted {
+    /// Where it stands in the pack.
+    pub place: BlobPlace,
+    /// Where it goes.
+    pub destinations: Vec<Destination>,
+}
+
+/// A pack that the batch needs something from.
+pub struct PackJob {
+    /// Its label.
+    pub label: Label,
+    /// The pack.
+    pub pack: IndexedPack,
+    /// What is needed, by offset.
+    pub wanted: Vec<Wanted>,
+}
+
+/// See the head of this module.
+#[derive(Default)]
+pub struct Batch {
+    /// The files.
+    pub files: Vec<FileJob>,
+    /// The packs, in the order in which they were first needed.
+    pub packs: Vec<PackJob>,
+    /// Blobs that no index names.
+    pub lost: Vec<(Item, Destination)>,
+    blobs: usize,
+    pack_places: HashMap<ChunkId, usize>,
+    blob_places: HashMap<(ChunkId, u32), (usize, usize)>,
+}
+
+impl Batch {
+    /// Whether it is time to work on it.
+    pub fn is_full(&self) -> bool {
+        self.files.len() >= MAX_FILES || self.blobs >= MAX_BLOBS
+    }
+
+    /// Adds a file; its blobs follow.
+    pub fn add_file(&mut self, path: PathBuf, entry: Entry, continued: bool) -> usize {
+        self.files.push(FileJob {
+            path,
+            entry,
+            continued,
+            complete: false,
+            missing: AtomicU64::new(0),
+            state: Mutex::default(),
+            damaged: AtomicBool::new(false),
+        });
+        self.files.len() - 1
+    }
+
+    /// Adds a blob of a file.
+    pub fn add_blob(&mut self, reader: &BlobReader<'_>, item: Item, destination: Destination) {
+        self.blobs += 1;
+        *self.files[destination.file].missing.get_mut() += 1;
+        let found = reader.index.locations(&item.id).find_map(|location| {
+            let pack = location.pack().ok()?;
+            let label = pack_label(&pack).ok()?;
+            reader.opener(&pack).ok()?;
+            Some((pack, label, location.record.place))
+        });
+        let Some((pack, label, place)) = found else {
+            self.lost.push((item, destination));
+            return;
+        };
+        let id = pack.info.id;
+        let job = *self.pack_places.entry(id).or_insert_with(|| {
+            self.packs.push(PackJob { label, pack, wanted: Vec::new() });
+            self.packs.len() - 1
+        });
+        let wanted = &mut self.packs[job].wanted;
+        let (_, blob) = *self.blob_places.entry((id, place.offset)).or_insert_with(|| {
+            wanted.push(Wanted { place, destinations: Vec::new() });
+            (job, wanted.len() - 1)
+        });
+        wanted[blob].destinations.push(destination);
+    }
+}

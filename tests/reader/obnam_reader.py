@@ -450,7 +450,7 @@ class Blobs:
     def __init__(self, repository, snapshots, use_index=True):
         self.repository = repository
         self.places = collections.defaultdict(list)  # blob id -> [Place]
-        self.last_pack = None, None
+        self.packs = collections.OrderedDict()  # the few that were used last
         self.scanned = False
         if not use_index:
             return
@@ -497,19 +497,23 @@ class Blobs:
                     raise Bad("the pieces do not fill the pack")
 
     def open_pack(self, pack):
-        """Header, key, key sets in the order in which to try them, bytes. The pack used last is kept."""
-        if self.last_pack[0] != pack:
-            label, identifier = pack
-            data = self.repository.store.read(label, identifier)
-            header = Header(data, label, self.repository.id)
-            keys = self.repository.keys_of(header)
-            if keys.data_private_key is None:
-                raise Bad("this client has no right to read data")
-            content_key = hpke_open(keys.data_private_key, header.wrapped, b"obnam v1 data wrap", header.prefix)
-            others = [other for (group, _), other in self.repository.key_sets.items() if group == header.key_id]
-            id_keys = dict.fromkeys(other.blob_id_key for other in [keys, *others])
-            self.last_pack = pack, (header, header.piece_key(content_key), list(id_keys), data)
-        return self.last_pack[1]
+        """Header, key of the pieces, blob id keys in the order in which to try them, bytes."""
+        if pack in self.packs:
+            self.packs.move_to_end(pack)
+            return self.packs[pack]
+        label, identifier = pack
+        data = self.repository.store.read(label, identifier)
+        header = Header(data, label, self.repository.id)
+        keys = self.repository.keys_of(header)
+        if keys.data_private_key is None:
+            raise Bad("this client has no right to read data")
+        content_key = hpke_open(keys.data_private_key, header.wrapped, b"obnam v1 data wrap", header.prefix)
+        others = [other for (group, _), other in self.repository.key_sets.items() if group == header.key_id]
+        id_keys = dict.fromkeys(other.blob_id_key for other in [keys, *others])
+        self.packs[pack] = header, header.piece_key(content_key), list(id_keys), data
+        while len(self.packs) > 8:
+            self.packs.popitem(last=False)
+        return self.packs[pack]
 
     def read(self, kind, blob_id):
         """The plaintext of a blob, from the first place where it is intact."""

@@ -6,6 +6,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::cell::Cell;
 use std::fs::{self, OpenOptions};
 use std::hint::black_box;
 use std::io::Write;
@@ -32,15 +33,19 @@ fn label() -> Label {
 }
 
 fn plugin(directory: &Path, cache: &Path) -> PluginStore {
-    let spec = StoreSpec {
+    let store = open_store(&fast(directory, cache)).unwrap();
+    store.init().unwrap();
+    store
+}
+
+/// One worker, without waiting for the disk.
+fn fast(directory: &Path, cache: &Path) -> StoreSpec {
+    StoreSpec {
         options: vec![("fsync".into(), "no".into())],
         cache_dir: Some(cache.to_owned()),
         workers: 1,
         ..StoreSpec::for_location(directory.to_str().unwrap()).unwrap()
-    };
-    let store = open_store(&spec).unwrap();
-    store.init().unwrap();
-    store
+    }
 }
 
 /// The steps of the plugin, natively.
@@ -84,20 +89,23 @@ fn benchmarks(criterion: &mut Criterion) {
     for (name, size) in SIZES {
         let mut group = criterion.benchmark_group(name);
         group.throughput(Throughput::Bytes(size as u64)).sample_size(20).measurement_time(Duration::from_secs(4));
-        let mut number = 0;
-        let mut next = || {
-            number += 1;
-            chunk(number, size)
-        };
         let store = plugin(&sandboxed, &cache);
+        let plain = Native(native.clone());
+        // Every chunk goes away before the next one comes, so that all of them get the same memory, or blocks.
+        let number = Cell::new(0);
+        let next = |directory: &Path| {
+            let _ = fs::remove_file(Native(directory.to_owned()).file(&chunk(number.get(), size).0));
+            number.set(number.get() + 1);
+            chunk(number.get(), size)
+        };
         group.bench_function("put, plugin", |b| {
-            b.iter_batched(&mut next, |(id, bytes)| store.put(&label(), &id, bytes).unwrap(), BatchSize::PerIteration);
+            let put = |(id, bytes)| store.put(&label(), &id, bytes).unwrap();
+            b.iter_batched(|| next(&sandboxed), put, BatchSize::PerIteration);
+        });
+        group.bench_function("put, native", |b| {
+            b.iter_batched(|| next(&native), |(id, bytes)| plain.put(&id, &bytes), BatchSize::PerIteration);
         });
         empty(&sandboxed);
-        let plain = Native(native.clone());
-        group.bench_function("put, native", |b| {
-            b.iter_batched(&mut next, |(id, bytes)| plain.put(&id, &bytes), BatchSize::PerIteration);
-        });
         empty(&native);
         let (id, bytes) = chunk(0, size);
         plugin(&sandboxed, &cache).put(&label(), &id, bytes.clone()).unwrap();
@@ -117,51 +125,62 @@ fn opening(criterion: &mut Criterion, directory: &Path, cache: &Path) {
     plugin(directory, cache);
     criterion.bench_function("open, warm", |b| {
         b.iter(|| {
-            let spec = StoreSpec { cache_dir: Some(cache.to_owned()), ..spec(directory) };
-            open_store(&spec).unwrap().open().unwrap();
+            open_store(&fast(directory, cache)).unwrap().open().unwrap();
         });
     });
 }
 
-fn spec(directory: &Path) -> StoreSpec {
-    StoreSpec::for_location(directory.to_str().unwrap()).unwrap()
-}
+/// How many calls are in flight when ratios are taken, as in a backup.
+const IN_FLIGHT: u64 = 4;
 
-/// Prints the ratios, from pairs of calls made in turn, so that both see the same machine; the median of them.
+/// Prints the ratios with several calls in flight: the median of rounds, in each of which both do the same in turn.
 fn ratios(directory: &Path, cache: &Path) {
     fs::create_dir_all(directory).unwrap();
-    let store = plugin(&directory.join("plugin"), cache);
-    let native = Native(directory.join("native"));
+    let (sandboxed, plain) = (directory.join("plugin"), directory.join("native"));
+    let workers = usize::try_from(IN_FLIGHT).unwrap();
+    plugin(&sandboxed, cache);
+    let store = open_store(&StoreSpec { workers, ..fast(&sandboxed, cache) }).unwrap();
+    let native = Native(plain.clone());
     for (name, size) in SIZES {
-        let rounds = (256 << 20 >> 10).min((512 << 20) / size).clamp(20, 2000);
+        let each = ((64 << 20) / size as u64 / IN_FLIGHT).clamp(1, 100);
         let (mut puts, mut gets) = (Vec::new(), Vec::new());
-        for round in 0..rounds {
-            let (id, bytes) = chunk(round as u64, size);
-            let time = |work: &mut dyn FnMut()| {
-                let start = Instant::now();
-                work();
-                start.elapsed().as_secs_f64()
-            };
-            let (label, copy) = (label(), bytes.clone());
-            let mut by_plugin = || drop(store.put(&label, &id, copy.clone()).unwrap());
-            let put = if round % 2 == 0 {
-                let plugin = time(&mut by_plugin);
-                plugin / time(&mut || native.put(&id, &bytes))
+        for round in 0..20 {
+            let chunks: Vec<_> = (0..IN_FLIGHT * each).map(|n| chunk(round * IN_FLIGHT * each + n, size)).collect();
+            let put_plugin =
+                || in_flight(&chunks, |(id, bytes)| assert!(store.put(&label(), id, bytes.clone()).is_ok()));
+            let put_native = || in_flight(&chunks, |(id, bytes)| native.put(id, bytes));
+            let get_plugin = || in_flight(&chunks, |(id, _)| assert!(store.get(&label(), id, None).is_ok()));
+            let get_native = || in_flight(&chunks, |(id, _)| drop(native.get(id)));
+            if round % 2 == 0 {
+                puts.push(put_plugin() / put_native());
+                gets.push(get_plugin() / get_native());
             } else {
-                let plain = time(&mut || native.put(&id, &bytes));
-                time(&mut by_plugin) / plain
-            };
-            puts.push(put);
-            gets.push(time(&mut || drop(store.get(&label, &id, None).unwrap())) / time(&mut || drop(native.get(&id))));
-            fs::remove_file(native.file(&id)).unwrap();
-            store.remove(&label, &id).unwrap();
+                puts.push(1.0 / (put_native() / put_plugin()));
+                gets.push(1.0 / (get_native() / get_plugin()));
+            }
+            for (id, _) in &chunks {
+                fs::remove_file(native.file(id)).unwrap();
+                store.remove(&label(), id).unwrap();
+            }
         }
         let median = |mut ratios: Vec<f64>| {
             ratios.sort_by(f64::total_cmp);
             ratios[ratios.len() / 2]
         };
-        println!("{name}: plugin / native: put {:.2}, get {:.2}", median(puts), median(gets));
+        println!("{name}, {IN_FLIGHT} in flight: plugin / native: put {:.2}, get {:.2}", median(puts), median(gets));
     }
+}
+
+/// The seconds that it takes to work on all chunks.
+fn in_flight(chunks: &[(ChunkId, Bytes)], work: impl Fn(&(ChunkId, Bytes)) + Sync) -> f64 {
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for part in chunks.chunks(chunks.len().div_ceil(usize::try_from(IN_FLIGHT).unwrap())) {
+            let work = &work;
+            scope.spawn(move || part.iter().for_each(work));
+        }
+    });
+    start.elapsed().as_secs_f64()
 }
 
 criterion_group!(all, benchmarks);

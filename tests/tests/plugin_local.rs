@@ -234,6 +234,21 @@ fn absent_and_removed_chunks() {
 }
 
 #[test]
+fn directories_may_vanish() {
+    let (_top, place) = place();
+    let store = open_store(&StoreSpec { workers: 1, ..local(&place) }).unwrap();
+    store.init().unwrap();
+    let (id, bytes) = chunk(1, 1000);
+    let data = label("data");
+    store.put(&data, &id, bytes.clone()).unwrap();
+    fs::remove_dir_all(file_of(&place, "data", &id).parent().unwrap()).unwrap();
+    assert_eq!(store.put(&data, &id, bytes.clone()).unwrap(), PutOutcome::Stored);
+    fs::remove_dir_all(place.join("data")).unwrap();
+    assert_eq!(store.put(&data, &id, bytes.clone()).unwrap(), PutOutcome::Stored);
+    assert_eq!(store.get(&data, &id, None).unwrap(), bytes);
+}
+
+#[test]
 fn damage_is_found_by_reading() {
     let (_top, place) = place();
     let store = local_store(&place);

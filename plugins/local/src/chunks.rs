@@ -1,7 +1,8 @@
 //! Chunks as files: put, get, stat, remove.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use crate::directory;
 use crate::errors::{explain, explain_stream};
@@ -22,6 +23,13 @@ const SMALL_RANGE: u64 = 256 << 10;
 /// Temporary files older than this were left by somebody who is gone, in seconds.
 const STALE_AFTER: u64 = 24 * 60 * 60;
 
+/// The directory of a label, known to be there and durable.
+struct LabelDirectory {
+    descriptor: Descriptor,
+    /// The directories below it that are there and durable.
+    shards: RefCell<BTreeSet<String>>,
+}
+
 /// An opened directory of chunks.
 pub struct LocalStore {
     /// The directory.
@@ -30,8 +38,8 @@ pub struct LocalStore {
     pub path: String,
     /// Whether to wait for the disk.
     pub fsync: bool,
-    /// Labels and `label/shard` directories that this instance knows to be there and durable.
-    known: RefCell<BTreeSet<String>>,
+    /// The directories of labels that this instance has stored chunks in.
+    labels: RefCell<BTreeMap<String, Rc<LabelDirectory>>>,
 }
 
 impl LocalStore {
@@ -40,40 +48,44 @@ impl LocalStore {
         let Settings { path, fsync } = settings;
         let granted = get_directories().into_iter().find(|(_, name)| *name == path);
         let (root, _) = granted.ok_or_else(|| Error::Denied(format!("the directory {path} was not granted")))?;
-        Ok(LocalStore { root, path, fsync, known: RefCell::default() })
+        Ok(LocalStore { root, path, fsync, labels: RefCell::default() })
     }
 
     /// Stores a chunk, see the contract.
     pub fn put_chunk(&self, label: &str, id: &str, size: u64, content: Content) -> Result<PutOutcome, Error> {
         let doing = format!("store chunk {label}/{id} in {}", self.path);
-        let shard = self.shard_directory(label, id, &doing)?;
-        if let Some(stat) = directory::stat(&shard, id).map_err(|code| explain(code, &doing))? {
-            return self.already_present(&shard, &stat, size, &doing);
+        let fail = |code| explain(code, &doing);
+        let directory = self.label_directory(label, &doing)?;
+        let labels = &directory.descriptor;
+        self.prepare_shard(&directory, names::shard(id), &doing)?;
+        let target = format!("{}/{id}", names::shard(id));
+        if let Some(stat) = directory::stat(labels, &target).map_err(fail)? {
+            return self.already_present(labels, id, &stat, size, &doing);
         }
-        let labels = directory::open(&self.root, label).map_err(|code| explain(code, &doing))?;
-        let labels = labels.ok_or_else(|| explain(ErrorCode::NoEntry, &doing))?;
-        let file = TemporaryFile::create(&labels, &format!("{label}/"), &doing)?;
+        let file = TemporaryFile::create(labels, &format!("{label}/"), &doing);
+        let file = file.map_err(|error| self.forget_if_gone(label, error))?;
         file.fill(size, content, &doing)?;
         self.sync_file(&file.descriptor, &doing)?;
-        match file.link_to(&format!("{}/{id}", names::shard(id))) {
+        match file.link_to(&target) {
             Ok(()) => {}
             Err(ErrorCode::Exist) => {
-                let stat = directory::stat(&shard, id).map_err(|code| explain(code, &doing))?;
+                let stat = directory::stat(labels, &target).map_err(fail)?;
                 let stat =
                     stat.ok_or_else(|| directory::unavailable(format!("could not {doing}: it comes and goes")))?;
-                return self.already_present(&shard, &stat, size, &doing);
+                return self.already_present(labels, id, &stat, size, &doing);
             }
-            Err(code) => return Err(explain(code, &doing)),
+            Err(code) => return Err(self.forget_if_gone(label, fail(code))),
         }
         drop(file);
-        self.sync_directory(&shard, &doing)?;
+        self.sync_shard(labels, id, &doing)?;
         Ok(PutOutcome::Stored)
     }
 
     /// The answer for a chunk that was there before: durable too, whoever wrote it.
     fn already_present(
         &self,
-        shard: &Descriptor,
+        labels: &Descriptor,
+        id: &str,
         stat: &DescriptorStat,
         size: u64,
         doing: &str,
@@ -84,32 +96,51 @@ impl LocalStore {
                 stat.size
             )));
         }
-        self.sync_directory(shard, doing)?;
+        self.sync_shard(labels, id, doing)?;
         Ok(PutOutcome::AlreadyPresent)
     }
 
-    /// Opens the directory for a chunk. Creates what is missing of it, and makes it durable before its first use by
-    /// this instance: whoever created it may not have come that far.
-    fn shard_directory(&self, label: &str, id: &str, doing: &str) -> Result<Descriptor, Error> {
-        let path = format!("{label}/{}", names::shard(id));
+    /// The directory of a label. Created where it is missing, and made durable before its first use by this instance:
+    /// whoever created it may not have come that far.
+    fn label_directory(&self, label: &str, doing: &str) -> Result<Rc<LabelDirectory>, Error> {
+        if let Some(known) = self.labels.borrow().get(label) {
+            return Ok(known.clone());
+        }
         let fail = |code| explain(code, doing);
-        if self.known.borrow().contains(&path)
-            && let Some(shard) = directory::open(&self.root, &path).map_err(fail)?
-        {
-            return Ok(shard);
-        }
         directory::create(&self.root, label).map_err(fail)?;
-        let labels = directory::open(&self.root, label).map_err(fail)?.ok_or_else(|| fail(ErrorCode::NoEntry))?;
-        directory::create(&labels, names::shard(id)).map_err(fail)?;
-        self.sync_directory(&labels, doing)?;
-        if !self.known.borrow().contains(label) {
-            self.sync_directory(&self.root, doing)?;
-            remove_stale(&labels, label);
-            self.known.borrow_mut().insert(label.to_owned());
+        let descriptor = directory::open(&self.root, label).map_err(fail)?.ok_or_else(|| fail(ErrorCode::NoEntry))?;
+        self.sync_directory(&self.root, doing)?;
+        remove_stale(&descriptor, label);
+        let directory = Rc::new(LabelDirectory { descriptor, shards: RefCell::default() });
+        self.labels.borrow_mut().insert(label.to_owned(), directory.clone());
+        Ok(directory)
+    }
+
+    /// When somebody has removed a directory that was known: the next try, which the error asks for, looks again.
+    fn forget_if_gone(&self, label: &str, error: Error) -> Error {
+        let Error::NotFound(message) = error else { return error };
+        self.labels.borrow_mut().remove(label);
+        directory::unavailable(message)
+    }
+
+    /// Makes sure that the directory between label and chunk is there and durable.
+    fn prepare_shard(&self, directory: &LabelDirectory, shard: &str, doing: &str) -> Result<(), Error> {
+        if !directory.shards.borrow().contains(shard) {
+            directory::create(&directory.descriptor, shard).map_err(|code| explain(code, doing))?;
+            self.sync_directory(&directory.descriptor, doing)?;
+            directory.shards.borrow_mut().insert(shard.to_owned());
         }
-        let shard = directory::open(&labels, names::shard(id)).map_err(fail)?;
-        self.known.borrow_mut().insert(path);
-        shard.ok_or_else(|| fail(ErrorCode::NoEntry))
+        Ok(())
+    }
+
+    /// Waits until the disk has the names of the chunks beside this one.
+    fn sync_shard(&self, labels: &Descriptor, id: &str, doing: &str) -> Result<(), Error> {
+        if !self.fsync {
+            return Ok(());
+        }
+        let shard = directory::open(labels, names::shard(id)).map_err(|code| explain(code, doing))?;
+        let shard = shard.ok_or_else(|| explain(ErrorCode::NoEntry, doing))?;
+        self.sync_directory(&shard, doing)
     }
 
     /// Reads a chunk, see the contract.

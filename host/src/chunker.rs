@@ -84,8 +84,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn chunker(key: u8) -> KeyedGear {
-        let parameters =
-            Parameters { chunk_min: 256, chunk_average: 1024, chunk_max: 4096, ..Parameters::default() };
+        let parameters = Parameters { chunk_min: 256, chunk_average: 1024, chunk_max: 4096, ..Parameters::default() };
         KeyedGear::new(&Key::from_bytes([key; 32]), &parameters).expect("good parameters")
     }
 

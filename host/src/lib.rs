@@ -1,12 +1,14 @@
 //! Obnam: end-to-end encrypted, deduplicating backups into sandboxed storage backends.
 //!
-//! The layers, from the top: commands (`cli`), backup, restore and check, the typed layer ([`repository`]), the raw
+//! The layers, from the top: commands ([`cli`]), backup, restore and check, the typed layer ([`repository`]), the raw
 //! layer ([`store`]), and the plugin host ([`plugin`]). `docs/architecture.md` has the picture, `docs/format.md` the
 //! format of what is stored.
 
 pub mod backup;
+pub mod check;
 pub mod chunk;
 pub mod chunker;
+pub mod cli;
 pub mod credential;
 pub mod crypto;
 pub mod format;

@@ -25,8 +25,8 @@ mod upload;
 mod walk;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use counters::Counters;
@@ -80,11 +80,16 @@ pub struct Watch {
     /// How far it is.
     pub counters: Counters,
     /// Set to end the backup.
-    pub stop: AtomicBool,
+    pub stop: Arc<AtomicBool>,
     problems: Mutex<Vec<Problem>>,
 }
 
 impl Watch {
+    /// A watch whose command ends when this flag is set.
+    pub fn stopped_by(stop: Arc<AtomicBool>) -> Self {
+        Watch { stop, ..Watch::default() }
+    }
+
     fn problem(&self, path: impl Into<PathBuf>, message: impl Into<String>) {
         let problem = Problem { path: path.into(), message: message.into() };
         self.problems.lock().expect("no panic while the lock is held").push(problem);
@@ -148,8 +153,11 @@ pub fn run(repository: &Repository, options: &Options, watch: &Watch) -> Result<
         watch.counters.reset();
         watch.problems.lock().expect("no panic while the lock is held").clear();
     }
-    attempt(repository, options, watch)?
-        .ok_or_else(|| RepositoryError::NoSnapshot("packs that this backup needs are being removed again and again; try again later".into()))
+    attempt(repository, options, watch)?.ok_or_else(|| {
+        RepositoryError::NoSnapshot(
+            "packs that this backup needs are being removed again and again; try again later".into(),
+        )
+    })
 }
 
 /// One try; `None` when packs that it relies on were marked meanwhile.

@@ -99,11 +99,7 @@ pub struct Rest {
 
 impl Session {
     /// A session that may rely on the packs in the index that trusted members have listed, but not on these.
-    pub fn new(
-        repository: &Repository,
-        index: Index,
-        tombstoned: HashSet<ChunkId>,
-    ) -> Result<Self, RepositoryError> {
+    pub fn new(repository: &Repository, index: Index, tombstoned: HashSet<ChunkId>) -> Result<Self, RepositoryError> {
         let me = repository.member();
         let mut trust: HashMap<WriterTag, bool> = HashMap::new();
         for member in &repository.roster.members {
@@ -122,9 +118,8 @@ impl Session {
             runs: RwLock::new(runs),
             claims: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
             pending: Mutex::default(),
-            scratch: tempfile::tempdir_in(repository.cache_dir()).map_err(|error| {
-                crate::local::io_error("make a directory in", repository.cache_dir())(error)
-            })?,
+            scratch: tempfile::tempdir_in(repository.cache_dir())
+                .map_err(|error| crate::local::io_error("make a directory in", repository.cache_dir())(error))?,
         })
     }
 
@@ -212,8 +207,7 @@ impl Session {
 }
 
 fn segment(tag: WriterTag, payload: IndexPayload, chunk: Option<ChunkId>) -> Result<Segment, RepositoryError> {
-    let records = payload
-        .records()
-        .map_err(|why| RepositoryError::Malformed { what: "the index of this backup".into(), why })?;
+    let records =
+        payload.records().map_err(|why| RepositoryError::Malformed { what: "the index of this backup".into(), why })?;
     Ok(Segment { chunk, signer: tag, packs: payload.packs, records })
 }

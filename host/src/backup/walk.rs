@@ -168,7 +168,11 @@ impl Walker<'_> {
             entry.content = Some(content);
             return self.send(Event::Ready(Box::new(entry)));
         }
-        if before.is_some() { counters.changed_files.add(1) } else { counters.new_files.add(1) }
+        if before.is_some() {
+            counters.changed_files.add(1)
+        } else {
+            counters.new_files.add(1)
+        }
         if let Some(ticket) = entry.hard_link.and_then(|link| self.links.get(&link)).cloned() {
             return self.send(Event::File(Box::new(entry), path.to_owned(), ticket));
         }
@@ -212,9 +216,8 @@ impl Walker<'_> {
             content: None,
             target: None,
             hard_link: linked.then_some(Pair(stat.st_dev, stat.st_ino)),
-            device: is_device.then(|| {
-                Pair(rustix::fs::major(stat.st_rdev).into(), rustix::fs::minor(stat.st_rdev).into())
-            }),
+            device: is_device
+                .then(|| Pair(rustix::fs::major(stat.st_rdev).into(), rustix::fs::minor(stat.st_rdev).into())),
             xattrs: None,
             flags: None,
             birth: None,

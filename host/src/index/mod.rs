@@ -8,7 +8,6 @@
 pub mod cache;
 pub mod run;
 
-
 use std::sync::Arc;
 
 use run::Run;

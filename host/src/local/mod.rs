@@ -18,7 +18,9 @@ use crate::chunk::ChunkId;
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// No home directory.
-    #[error("there is no home directory to keep configuration in; set HOME, or XDG_CONFIG_HOME, XDG_STATE_HOME and XDG_CACHE_HOME")]
+    #[error(
+        "there is no home directory to keep configuration in; set HOME, or XDG_CONFIG_HOME, XDG_STATE_HOME and XDG_CACHE_HOME"
+    )]
     NoHome,
     /// Reading or writing failed.
     #[error("cannot {action} {path}: {source}", path = path.display())]
@@ -63,11 +65,7 @@ impl Dirs {
     pub fn from_environment() -> Result<Self, LocalError> {
         let dirs = directories::ProjectDirs::from("", "", "obnam").ok_or(LocalError::NoHome)?;
         let state = dirs.state_dir().unwrap_or(dirs.data_local_dir());
-        Ok(Dirs {
-            config: dirs.config_dir().to_owned(),
-            state: state.to_owned(),
-            cache: dirs.cache_dir().to_owned(),
-        })
+        Ok(Dirs { config: dirs.config_dir().to_owned(), state: state.to_owned(), cache: dirs.cache_dir().to_owned() })
     }
 
     /// All directories below one, for tests.
@@ -88,6 +86,11 @@ impl Dirs {
     /// Copies and indexes of a repository; may be deleted at any time.
     pub fn cache(&self, repository: &ChunkId) -> Result<PathBuf, LocalError> {
         private_dir(self.cache.join(&repository.to_string()[..32]))
+    }
+
+    /// Where all caches are.
+    pub fn cache_root(&self) -> &Path {
+        &self.cache
     }
 
     /// Compiled plugins; may be deleted at any time.

@@ -93,7 +93,8 @@ impl<'r> BlobReader<'r> {
     fn read_at(&self, location: &Location) -> Result<Vec<u8>, RepositoryError> {
         let pack = location.pack()?;
         let name = ChunkName {
-            label: pack_label(&pack).map_err(|why| RepositoryError::Malformed { what: "an index entry".into(), why })?,
+            label: pack_label(&pack)
+                .map_err(|why| RepositoryError::Malformed { what: "an index entry".into(), why })?,
             id: pack.info.id,
         };
         let unusable = |why| RepositoryError::Unusable { label: name.label.clone(), id: name.id, why };

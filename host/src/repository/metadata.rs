@@ -59,7 +59,12 @@ impl Repository {
     }
 
     /// Opens a signed chunk and verifies that the member named in its label signed it for this context.
-    pub fn open_signed(&self, name: &ChunkName, chunk: &[u8], context: Context) -> Result<(&Member, Vec<u8>), FormatError> {
+    pub fn open_signed(
+        &self,
+        name: &ChunkName,
+        chunk: &[u8],
+        context: Context,
+    ) -> Result<(&Member, Vec<u8>), FormatError> {
         let header = Header::parse(chunk)?;
         header.check_place(&self.id, &name.label)?;
         let body = whole::open_behind(&header, chunk, &self.opener(&header)?)?;
@@ -177,7 +182,9 @@ impl Repository {
             return own
                 .max_by_key(|info| info.snapshot.sequence)
                 .or_else(|| whole().max_by_key(|info| info.snapshot.started))
-                .ok_or_else(|| RepositoryError::NoSnapshot("there is no snapshot yet; make one with: obnam backup PATH".into()));
+                .ok_or_else(|| {
+                    RepositoryError::NoSnapshot("there is no snapshot yet; make one with: obnam backup PATH".into())
+                });
         }
         let found: Vec<_> = snapshots.iter().filter(|info| info.id.to_string().starts_with(name)).collect();
         match found.as_slice() {

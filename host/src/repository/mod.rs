@@ -56,7 +56,9 @@ pub enum RepositoryError {
         location: String,
     },
     /// `open` where there is none.
-    #[error("there is no repository at {location}; is the right disk mounted? To make a new repository there, run: obnam --repo {location} init")]
+    #[error(
+        "there is no repository at {location}; is the right disk mounted? To make a new repository there, run: obnam --repo {location} init"
+    )]
     NotThere {
         /// Where.
         location: String,
@@ -110,13 +112,17 @@ pub enum RepositoryError {
         why: CredentialError,
     },
     /// No valid roster.
-    #[error("no valid roster among {count} found; without one nobody knows the keys. If the store was damaged, restore its roster chunks")]
+    #[error(
+        "no valid roster among {count} found; without one nobody knows the keys. If the store was damaged, restore its roster chunks"
+    )]
     NoRoster {
         /// How many there are.
         count: usize,
     },
     /// Two valid rosters of one epoch.
-    #[error("two different rosters of epoch {epoch} are signed by the root key ({first} and {second}): an attack or a copied root key. Neither is used; the holder of the root key has to act")]
+    #[error(
+        "two different rosters of epoch {epoch} are signed by the root key ({first} and {second}): an attack or a copied root key. Neither is used; the holder of the root key has to act"
+    )]
     RosterConflict {
         /// The epoch.
         epoch: u64,
@@ -126,7 +132,9 @@ pub enum RepositoryError {
         second: ChunkId,
     },
     /// The store hides newer rosters.
-    #[error("the newest roster has epoch {found}, but this machine has seen epoch {seen}: the store shows an old state. Nothing was done")]
+    #[error(
+        "the newest roster has epoch {found}, but this machine has seen epoch {seen}: the store shows an old state. Nothing was done"
+    )]
     RosterRollback {
         /// The newest one there is.
         found: u64,

@@ -145,7 +145,9 @@ fn find_credential(
 
 fn no_credential(place: &Place, secret: &Secret) -> String {
     match secret {
-        Secret::Passphrase(_) => format!("no credential at {} is for a passphrase; try --identity FILE", place.location),
+        Secret::Passphrase(_) => {
+            format!("no credential at {} is for a passphrase; try --identity FILE", place.location)
+        }
         Secret::Identity(_) => format!("no credential at {} is for an identity; try the passphrase", place.location),
     }
 }

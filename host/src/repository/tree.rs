@@ -1,7 +1,7 @@
 //! Reading contents and directories: trees of blobs, flattened into streams.
 
-use super::blobs::BlobReader;
 use super::RepositoryError;
+use super::blobs::BlobReader;
 use crate::format::FormatError;
 use crate::format::blob::BlobKind;
 use crate::format::content::{Content, Item, decode_items};

@@ -30,12 +30,7 @@ struct Fetch<'a, 'r> {
 }
 
 /// Writes all files of a batch.
-pub fn fetch(
-    reader: &BlobReader<'_>,
-    target: &Target,
-    watch: &Watch,
-    mut batch: Batch,
-) -> Result<(), RestoreError> {
+pub fn fetch(reader: &BlobReader<'_>, target: &Target, watch: &Watch, mut batch: Batch) -> Result<(), RestoreError> {
     for pack in &mut batch.packs {
         pack.wanted.sort_by_key(|wanted| wanted.place.offset);
     }

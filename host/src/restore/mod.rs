@@ -12,8 +12,8 @@ mod plan;
 pub mod target;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::backup::Problem;
 use crate::backup::counters::Counter;
@@ -36,7 +36,7 @@ pub struct Watch {
     /// Bytes written.
     pub bytes: Counter,
     /// Set to end the restore.
-    pub stop: AtomicBool,
+    pub stop: Arc<AtomicBool>,
     problems: Mutex<Vec<Problem>>,
     fatal: Mutex<Option<RestoreError>>,
 }
@@ -58,6 +58,11 @@ pub enum RestoreError {
 }
 
 impl Watch {
+    /// A watch whose command ends when this flag is set.
+    pub fn stopped_by(stop: Arc<AtomicBool>) -> Self {
+        Watch { stop, ..Watch::default() }
+    }
+
     fn problem(&self, path: impl Into<PathBuf>, message: impl Into<String>) {
         let problem = Problem { path: path.into(), message: message.into() };
         self.problems.lock().expect("no panic while the lock is held").push(problem);

@@ -52,10 +52,8 @@ impl<'a, 'r> Planner<'a, 'r> {
         self.directory(&directory, Path::new(""), root)?;
         self.work()?;
         if self.target.owners_lost() {
-            self.watch.problem(
-                self.target.display(Path::new("")),
-                "owners were not restored, because only root can do that",
-            );
+            self.watch
+                .problem(self.target.display(Path::new("")), "owners were not restored, because only root can do that");
         }
         Ok(())
     }

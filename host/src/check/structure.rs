@@ -1,0 +1,272 @@
+//! Structure: the chunks that must be there, the packs that the index names, history, and trees.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use super::{Check, Finding, Severity};
+use crate::chunk::ChunkId;
+use crate::format::blob::{BlobId, BlobKind};
+use crate::format::content::{Content, decode_items};
+use crate::format::entry::{Entries, Entry};
+use crate::index::Index;
+use crate::repository::blobs::{BlobReader, pack_label};
+use crate::repository::metadata::SnapshotInfo;
+use crate::repository::{ChunkName, RepositoryError, family};
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// Families of labels that this version knows.
+const FAMILIES: [&str; 9] =
+    ["repository", "roster", "credential", "client", "snapshot", "index", "tree", "data", "tombstone"];
+
+impl Check<'_> {
+    /// The chunks without which this client cannot open the repository, and chunks that belong to nothing.
+    pub(super) fn own_chunks(&self) {
+        let own = [("repository", self.repository.id), ("credential", self.repository.credential)];
+        for (label, id) in own {
+            if !self.listed.contains_key(&id) {
+                let name = ChunkName { label: family(label), id };
+                let message = "it is not in the store; this machine works with a copy of its own".into();
+                self.report(Severity::Error, "chunk-missing", Some(&name), message);
+            }
+        }
+        for wanted in ["client", "roster"] {
+            if !self.listed.values().any(|listed| listed.label.as_str() == wanted) {
+                let message =
+                    format!("there is no {wanted} chunk in the store; this machine works with a copy of its own");
+                self.report(Severity::Error, "chunk-missing", None, message);
+            }
+        }
+        for (id, listed) in &self.listed {
+            if !FAMILIES.contains(&listed.label.family()) {
+                let name = ChunkName { label: listed.label.clone(), id: *id };
+                let message = "a chunk with a label that obnam does not use; it is ignored".into();
+                self.report(Severity::Warning, "unknown-label", Some(&name), message);
+            }
+        }
+    }
+
+    /// Compares the packs that the index names with the listing. Returns how many the index names.
+    pub(super) fn packs(&mut self, index: &Index) -> Result<usize, RepositoryError> {
+        let mut named = HashSet::new();
+        let mut good = HashSet::new();
+        for pack in index.packs() {
+            let pack = pack?;
+            let id = pack.info.id;
+            let Ok(label) = pack_label(&pack) else { continue };
+            named.insert(id);
+            let name = ChunkName { label, id };
+            match self.listed.get(&id) {
+                Some(listed) if listed.label == name.label && listed.size == pack.info.size => {
+                    good.insert(id);
+                }
+                Some(listed) if listed.label == name.label => self.report(
+                    Severity::Error,
+                    "pack-size",
+                    Some(&name),
+                    format!(
+                        "it has {} bytes instead of {}; written by client {}",
+                        listed.size, pack.info.size, pack.info.writer
+                    ),
+                ),
+                _ => self.report(
+                    Severity::Error,
+                    "pack-missing",
+                    Some(&name),
+                    format!(
+                        "the pack is not in the store (listed by client {}, written by {})",
+                        pack.signer, pack.info.writer
+                    ),
+                ),
+            }
+        }
+        self.good_packs = good;
+        for (id, listed) in &self.listed {
+            if matches!(listed.label.as_str(), "data" | "tree") && !named.contains(id) {
+                let name = ChunkName { label: listed.label.clone(), id: *id };
+                let message = "no index names this pack; left by a backup that was cut off, or added by somebody else. It takes space and does no harm".into();
+                self.report(Severity::Warning, "pack-unindexed", Some(&name), message);
+            }
+        }
+        Ok(named.len())
+    }
+
+    /// Each snapshot's predecessor has to be there.
+    pub(super) fn history(&self, snapshots: &[SnapshotInfo]) {
+        let ids: HashSet<ChunkId> = snapshots.iter().map(|info| info.id).collect();
+        for info in snapshots {
+            if let Some(previous) = info.snapshot.previous.filter(|id| !ids.contains(id)) {
+                let message = format!(
+                    "the snapshot {} (number {} of client {}) is not there, but {} follows it: it was removed or damaged",
+                    previous.short(),
+                    info.snapshot.sequence.saturating_sub(1),
+                    info.snapshot.client,
+                    info.id.short()
+                );
+                self.report(Severity::Error, "snapshot-missing", None, message);
+            }
+        }
+    }
+
+    /// Walks the trees of all snapshots: every blob that they name has to be in a pack that is there.
+    pub(super) fn trees(&self, snapshots: &[SnapshotInfo], index: &Index) -> Result<(), RepositoryError> {
+        if !self.repository.can_read() {
+            self.report(
+                Severity::Warning,
+                "not-a-reader",
+                None,
+                "this client cannot read trees, so they were not checked".into(),
+            );
+            return Ok(());
+        }
+        let reader = BlobReader::new(self.repository, index);
+        let mut walk = Walk { check: self, reader: &reader, seen: HashSet::new(), snapshot: String::new() };
+        for info in snapshots {
+            walk.snapshot = info.id.short();
+            walk.directory(&info.snapshot.root, &PathBuf::from("/"))?;
+            self.watch.snapshots.add(1);
+        }
+        for info in snapshots {
+            if let Err(why) = self.repository.references(&info.snapshot) {
+                let message = format!("the reference list of snapshot {} cannot be read: {why}", info.id.short());
+                self.report(Severity::Error, "references", None, message);
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Walk<'a> {
+    check: &'a Check<'a>,
+    reader: &'a BlobReader<'a>,
+    /// Tree pieces that were gone through without a finding.
+    seen: HashSet<BlobId>,
+    snapshot: String,
+}
+
+impl Walk<'_> {
+    fn lost(&self, path: &std::path::Path, message: String) {
+        let path = format!("{}:{}", self.snapshot, path.display());
+        let message = format!("{path}: {message}");
+        self.check.insert(Finding {
+            severity: Severity::Error,
+            code: "file-damaged",
+            chunk: None,
+            path: Some(path),
+            message,
+        });
+    }
+
+    /// Returns whether nothing below is lost.
+    fn directory(&mut self, content: &Content, path: &std::path::Path) -> Result<bool, RepositoryError> {
+        if self.check.watch.stop.load(Ordering::Relaxed) {
+            return Err(RepositoryError::Interrupted);
+        }
+        let reader = self.reader;
+        let leaves = match reader.leaves(content) {
+            Ok(leaves) => leaves,
+            Err(why) => {
+                self.lost(path, why.to_string());
+                return Ok(false);
+            }
+        };
+        let mut whole = true;
+        for leaf in leaves {
+            let item = match leaf {
+                Ok(item) => item,
+                Err(why) => {
+                    self.lost(path, format!("part of the directory is lost: {why}"));
+                    return Ok(false);
+                }
+            };
+            if self.seen.contains(&item.id) {
+                continue;
+            }
+            let piece = match reader.read(BlobKind::Tree, &item.id) {
+                Ok(piece) => piece,
+                Err(why) => {
+                    self.lost(path, format!("part of the directory is lost: {why}"));
+                    whole = false;
+                    continue;
+                }
+            };
+            let mut piece_is_whole = true;
+            for entry in Entries::new(&piece) {
+                match entry {
+                    Ok(entry) => piece_is_whole &= self.entry(&entry, path)?,
+                    Err(why) => {
+                        self.lost(path, format!("part of the directory cannot be read: {why}"));
+                        piece_is_whole = false;
+                    }
+                }
+            }
+            if piece_is_whole {
+                self.seen.insert(item.id);
+            }
+            whole &= piece_is_whole;
+        }
+        Ok(whole)
+    }
+
+    fn entry(&mut self, entry: &Entry, parent: &std::path::Path) -> Result<bool, RepositoryError> {
+        use crate::format::entry::EntryType;
+        let path = parent.join(OsStr::from_bytes(&entry.name));
+        match (entry.kind, &entry.content) {
+            (EntryType::Directory, Some(content)) => self.directory(content, &path),
+            (EntryType::File, Some(content)) => Ok(self.file(content, &path)),
+            _ => Ok(true),
+        }
+    }
+
+    fn file(&self, content: &Content, path: &std::path::Path) -> bool {
+        let mut levels = match content.items() {
+            Ok(items) => vec![(content.depth, items.collect::<Vec<_>>())],
+            Err(why) => {
+                self.lost(path, why.to_string());
+                return false;
+            }
+        };
+        while let Some((depth, items)) = levels.pop() {
+            for item in items {
+                if depth == 0 {
+                    if let Err(why) = self.data_blob(&item.id) {
+                        self.lost(path, why);
+                        return false;
+                    }
+                    continue;
+                }
+                let list = self.reader.read(BlobKind::List, &item.id).map_err(|why| why.to_string());
+                let below =
+                    list.and_then(|list| decode_items(&list).map(Iterator::collect).map_err(|why| why.to_string()));
+                match below {
+                    Ok(below) => levels.push((depth - 1, below)),
+                    Err(why) => {
+                        self.lost(path, why);
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether a data blob is in a pack that is there, and did not fail to open.
+    fn data_blob(&self, id: &BlobId) -> Result<(), String> {
+        let bad = self.check.bad_blobs.lock().expect("no panic while the lock is held");
+        let mut found = Vec::new();
+        for location in self.reader.index.locations(id) {
+            let Ok(pack) = location.pack() else { continue };
+            if self.check.good_packs.contains(&pack.info.id) && !bad.contains(&(pack.info.id, *id)) {
+                return Ok(());
+            }
+            found.push(format!("{}/{}", pack.info.label, pack.info.id));
+        }
+        if found.is_empty() {
+            Err(format!("contents are lost: no index names a pack that holds blob {id}"))
+        } else {
+            Err(format!("contents are lost with {}", found.join(", ")))
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! `obnam backup`: makes a snapshot.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+
+use super::context::host_name;
+use super::output::{Output, count, size};
+use super::progress::{State, shown};
+use super::{Failure, Global, exit, interrupt};
+use crate::backup::roots::{Roots, absolute};
+use crate::backup::{Options, Outcome, Watch, run as back_up};
+use crate::local::Dirs;
+
+/// Back up files and directories into a new snapshot.
+///
+/// Files whose size, times and inode are as in the last backup are not opened. What cannot be read is reported, the
+/// snapshot is made without it, and the exit code is 3.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// What to back up
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// A tag for the snapshot; may be repeated
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
+    /// The machine's name in the snapshot
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// Read every file, changed or not
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
+    let begun = Instant::now();
+    let mut paths = Vec::new();
+    for path in &arguments.paths {
+        let path = absolute(path)
+            .map_err(|error| Failure::Input(format!("cannot back up {}: {error}; nothing was done", path.display())))?;
+        paths.push(path);
+    }
+    let repository = global.repository()?;
+    let mut skip = vec![Dirs::from_environment()?.cache_root().to_owned()];
+    skip.extend(global.local_directory());
+    let options = Options {
+        roots: Roots::new(paths),
+        skip,
+        host: arguments.host.clone().unwrap_or_else(host_name),
+        tags: arguments.tag.clone(),
+        force: arguments.force,
+    };
+    let watch = Watch::stopped_by(interrupt::flag());
+    let look = || {
+        let counters = &watch.counters;
+        let text = format!(
+            "{}, {} read, {} new, {} stored",
+            count(counters.files.get(), "file", "files"),
+            size(counters.bytes.get()),
+            size(counters.new_bytes.get()),
+            size(counters.stored_bytes.get())
+        );
+        State { bytes: (counters.bytes.get(), None), text }
+    };
+    let outcome = shown(output, look, || back_up(&repository, &options, &watch));
+    let problems = watch.problems();
+    if !output.json {
+        for problem in &problems {
+            eprintln!("warning: {}: {}", problem.path.display(), problem.message);
+        }
+    }
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            output.warnings(&repository.warnings.all());
+            return Err(error.into());
+        }
+    };
+    let warnings = repository.warnings.all();
+    output.warnings(&warnings);
+    let incomplete = !problems.is_empty();
+    if output.json {
+        let problems: Vec<_> = problems
+            .iter()
+            .map(|problem| json!({ "path": problem.path.to_string_lossy(), "message": problem.message }))
+            .collect();
+        let result = json!({
+            "snapshot": outcome.id.to_string(),
+            "statistics": outcome.snapshot.statistics,
+            "seconds": begun.elapsed().as_secs_f64(),
+            "problems": problems,
+        });
+        output.document(if incomplete { "incomplete" } else { "ok" }, &warnings, result)?;
+    } else {
+        summary(output, &outcome, begun)?;
+    }
+    Ok(if incomplete { exit::INCOMPLETE } else { exit::OK })
+}
+
+fn summary(output: &mut Output, outcome: &Outcome, begun: Instant) -> Result<(), Failure> {
+    let numbers = &outcome.snapshot.statistics;
+    output.summary(format!("snapshot {} saved in {:.1} s", outcome.id.short(), begun.elapsed().as_secs_f64()))?;
+    output.summary(format!(
+        "  {}: {} new, {} changed, {} unchanged; {}",
+        count(numbers.files, "file", "files"),
+        numbers.new_files,
+        numbers.changed_files,
+        numbers.unchanged_files,
+        count(numbers.directories, "directory", "directories"),
+    ))?;
+    output.summary(format!(
+        "  {} in files, {} of it new, {} stored",
+        size(numbers.bytes),
+        size(numbers.new_bytes),
+        size(numbers.stored_bytes)
+    ))?;
+    if numbers.errors > 0 {
+        output.summary(format!("  {} (see above)", count(numbers.errors, "problem", "problems")))?;
+    }
+    output.flush()
+}

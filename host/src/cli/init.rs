@@ -1,0 +1,107 @@
+//! `obnam init`: makes a repository and prints its recovery sheet.
+
+use std::path::Path;
+
+use clap::Args;
+use serde_json::json;
+
+use super::context::host_name;
+use super::output::Output;
+use super::{Failure, Global, exit};
+use crate::chunk::ChunkId;
+use crate::credential::{Secret, identity, passphrase};
+use crate::format::roster::Parameters;
+use crate::repository::init::{Made, init};
+
+/// Make a new repository.
+///
+/// The passphrase comes from OBNAM_PASSPHRASE, OBNAM_PASSPHRASE_FILE, OBNAM_PASSPHRASE_COMMAND or the terminal. With
+/// --identity, the repository can be opened with that file too; if there is no such file, it is made. Without any source
+/// of a passphrase, the identity alone opens it.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Make a random passphrase and print it
+    #[arg(long)]
+    generate_passphrase: bool,
+    /// This machine's name in the repository
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
+    let place = global.place()?;
+    let location = place.location.clone();
+    let mut generated = None;
+    let mut secrets = Vec::new();
+    let passphrase = if arguments.generate_passphrase { None } else { passphrase::from_environment()? };
+    match passphrase {
+        Some(passphrase) => secrets.push(Secret::Passphrase(passphrase)),
+        None if global.identity.is_some() && !arguments.generate_passphrase => {}
+        None => {
+            let chosen = if arguments.generate_passphrase { None } else { passphrase::prompt_new()? };
+            let passphrase = chosen.unwrap_or_else(|| generated.insert(passphrase::generate()).clone());
+            secrets.push(Secret::Passphrase(passphrase));
+        }
+    }
+    if let Some(path) = &global.identity {
+        secrets.push(Secret::Identity(load_or_create(path)?));
+    }
+    let name = arguments.name.clone().unwrap_or_else(host_name);
+    let made = init(&place, &secrets, &name, Parameters::default())?;
+    let credentials: Vec<(&str, ChunkId)> = secrets
+        .iter()
+        .zip(&made.credentials)
+        .map(|(secret, id)| (if matches!(secret, Secret::Passphrase(_)) { "passphrase" } else { "identity" }, *id))
+        .collect();
+    if output.json {
+        let credentials: Vec<_> =
+            credentials.iter().map(|(kind, id)| json!({ "kind": kind, "id": id.to_string() })).collect();
+        let result = json!({
+            "location": location,
+            "repository": made.repository.to_string(),
+            "client": made.client.to_string(),
+            "credentials": credentials,
+            "passphrase": generated.as_ref().map(|text| text.as_str()),
+        });
+        output.document("ok", &[], result)?;
+    } else {
+        sheet(output, &location, &made, &credentials, generated.as_ref().map(|text| text.as_str()))?;
+        output.flush()?;
+    }
+    Ok(exit::OK)
+}
+
+fn load_or_create(path: &Path) -> Result<age::x25519::Identity, Failure> {
+    Ok(if path.exists() { identity::load(path)? } else { identity::create(path)? })
+}
+
+fn sheet(
+    output: &mut Output,
+    location: &str,
+    made: &Made,
+    credentials: &[(&str, ChunkId)],
+    generated: Option<&str>,
+) -> Result<(), Failure> {
+    output.line("Recovery sheet: print this, and keep it away from this machine.")?;
+    output.line("")?;
+    output.line(format!("  location       {location}"))?;
+    output.line(format!("  repository id  {}", made.repository))?;
+    for (kind, id) in credentials {
+        output.line(format!("  {kind:<10} opens credential {id}"))?;
+    }
+    match generated {
+        Some(passphrase) => output.line(format!("  passphrase     {passphrase}"))?,
+        None if credentials.iter().any(|(kind, _)| *kind == "passphrase") => {
+            output.line("  passphrase     ______________________________")?;
+        }
+        None => {}
+    }
+    output.line("")?;
+    output.line("To restore on a new machine, with obnam and one of the secrets above:")?;
+    let identity = if credentials.iter().any(|(kind, _)| *kind == "passphrase") { "" } else { "--identity FILE " };
+    output.line(format!(
+        "  obnam --repo {location} --repository-id {} {identity}restore latest TARGET",
+        made.repository
+    ))?;
+    output.line("Without the passphrase or identity nobody can read the backups, nor can anybody help.")
+}

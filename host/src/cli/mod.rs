@@ -1,0 +1,154 @@
+//! The program: arguments, one file per command, what is printed, and exit codes.
+
+mod backup;
+mod cat;
+mod check;
+mod chunks;
+mod context;
+mod exit;
+mod init;
+pub mod interrupt;
+mod ls;
+mod output;
+mod progress;
+mod restore;
+mod snapshots;
+mod version;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use exit::Failure;
+use output::Output;
+
+/// End-to-end encrypted, deduplicating backups into sandboxed storage backends.
+#[derive(Debug, Parser)]
+#[command(name = "obnam", version, propagate_version = false, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 done; 1 other error; 2 wrong usage; 3 done, but incomplete; 4 damage found; \
+    10 no repository there; 11 there is one already; 12 wrong passphrase, or no access; 13 the storage failed; \
+    14 the plugin was refused or stopped; 15 the repository is damaged or under attack; 16 another backup is running; \
+    17 bad configuration or input; 130 interrupted.")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that all commands share.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Where the repository is: a directory, or SCHEME:REST for the plugin of that scheme
+    #[arg(short, long, global = true, value_name = "LOCATION", env = "OBNAM_REPOSITORY")]
+    repo: Option<String>,
+    /// Use this plugin instead of the bundled one for the location's scheme
+    #[arg(long, global = true, value_name = "FILE.wasm", env = "OBNAM_BACKEND")]
+    backend: Option<PathBuf>,
+    /// An option for the plugin; may be repeated
+    #[arg(short = 'o', long = "option", global = true, value_name = "KEY=VALUE")]
+    options: Vec<String>,
+    /// Open with the age X25519 identity in this file (mode 0600) instead of a passphrase
+    #[arg(long, global = true, value_name = "FILE", env = "OBNAM_IDENTITY")]
+    identity: Option<PathBuf>,
+    /// The repository's id, from the recovery sheet; checked before anything else is believed
+    #[arg(long, global = true, value_name = "ID", env = "OBNAM_REPOSITORY_ID")]
+    repository_id: Option<String>,
+    /// Print JSON on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print no progress and no summary
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Print what happens; twice: with the plugin's own words
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new repository
+    Init(init::Arguments),
+    /// Back up files and directories
+    Backup(backup::Arguments),
+    /// List snapshots
+    Snapshots(snapshots::Arguments),
+    /// List the files of a snapshot
+    Ls(ls::Arguments),
+    /// Restore a snapshot into a directory
+    Restore(restore::Arguments),
+    /// Print what is in the repository: a file, a snapshot, the roster, a chunk, a blob
+    Cat(cat::Arguments),
+    /// List every chunk in the store: label, id, size (needs no passphrase)
+    Chunks(chunks::Arguments),
+    /// Check that everything is there, and with --read-data that it is good
+    Check(check::Arguments),
+    /// Print versions
+    Version(version::Arguments),
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Command::Init(_) => "init",
+            Command::Backup(_) => "backup",
+            Command::Snapshots(_) => "snapshots",
+            Command::Ls(_) => "ls",
+            Command::Restore(_) => "restore",
+            Command::Cat(_) => "cat",
+            Command::Chunks(_) => "chunks",
+            Command::Check(_) => "check",
+            Command::Version(_) => "version",
+        }
+    }
+}
+
+/// Runs the program and returns its exit code.
+pub fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { exit::USAGE } else { exit::OK };
+        }
+    };
+    interrupt::install();
+    raise_file_limit();
+    start_log(cli.global.verbose);
+    let mut output = Output::new(cli.command.name(), cli.global.json, cli.global.quiet);
+    let global = &cli.global;
+    let result = match &cli.command {
+        Command::Init(arguments) => init::run(global, arguments, &mut output),
+        Command::Backup(arguments) => backup::run(global, arguments, &mut output),
+        Command::Snapshots(arguments) => snapshots::run(global, arguments, &mut output),
+        Command::Ls(arguments) => ls::run(global, arguments, &mut output),
+        Command::Restore(arguments) => restore::run(global, arguments, &mut output),
+        Command::Cat(arguments) => cat::run(global, arguments, &mut output),
+        Command::Chunks(arguments) => chunks::run(global, arguments, &mut output),
+        Command::Check(arguments) => check::run(global, arguments, &mut output),
+        Command::Version(arguments) => version::run(global, arguments, &mut output),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => output.failure(&failure),
+    }
+}
+
+/// Trees may be deeper than 1,000 directories, each of which is open while what is below it is walked.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+fn start_log(verbose: u8) {
+    let default = match verbose {
+        0 => "error",
+        1 => "obnam=info",
+        _ => "obnam=debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("OBNAM_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

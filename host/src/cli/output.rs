@@ -1,0 +1,132 @@
+//! What is printed: results on standard output, warnings and progress on standard error. With `--json`, standard output
+//! holds JSON only: one document, or for listings one object per line (`docs/json.md`).
+
+use std::io::{self, BufWriter, Write};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Failure;
+use crate::repository::Warning;
+
+/// Where a command prints.
+pub struct Output {
+    command: &'static str,
+    /// Whether to print JSON.
+    pub json: bool,
+    /// Whether to leave out summaries and progress.
+    pub quiet: bool,
+    out: BufWriter<io::Stdout>,
+}
+
+impl Output {
+    /// The output of a command.
+    pub fn new(command: &'static str, json: bool, quiet: bool) -> Self {
+        Output { command, json, quiet, out: BufWriter::new(io::stdout()) }
+    }
+
+    fn done(result: io::Result<()>) -> Result<(), Failure> {
+        match result {
+            // Whoever reads has enough: `obnam ls | head`.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            result => result.map_err(Failure::Output),
+        }
+    }
+
+    /// Prints a line for people.
+    pub fn line(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
+        Self::done(writeln!(self.out, "{}", text.as_ref()))
+    }
+
+    /// Prints a line for people, unless they want quiet.
+    pub fn summary(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
+        if self.quiet { Ok(()) } else { self.line(text) }
+    }
+
+    /// Writes raw bytes.
+    pub fn raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        Self::done(self.out.write_all(bytes))
+    }
+
+    /// Prints one object of a JSON listing.
+    pub fn object(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string(value).expect("values are JSON");
+        self.line(text)
+    }
+
+    /// Prints the JSON document of a command that has ended: `status` is `ok`, `incomplete` or `damaged`.
+    pub fn document(&mut self, status: &str, warnings: &[Warning], result: Value) -> Result<(), Failure> {
+        let document = json!({ "command": self.command, "status": status, "warnings": warnings, "result": result });
+        let text = serde_json::to_string_pretty(&document).expect("values are JSON");
+        self.line(text)?;
+        self.flush()
+    }
+
+    /// Sees to it that all is printed.
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        Self::done(self.out.flush())
+    }
+
+    /// Prints warnings on standard error; with `--json` they are in the document.
+    pub fn warnings(&mut self, warnings: &[Warning]) {
+        if !self.json {
+            for warning in warnings {
+                eprintln!("warning: {}", warning.message);
+            }
+        }
+    }
+
+    /// Prints why the command failed and returns its exit code.
+    pub fn failure(&mut self, failure: &Failure) -> u8 {
+        let (code, name) = failure.class();
+        let _ = self.out.flush();
+        if self.json {
+            let document = json!({
+                "command": self.command,
+                "status": "error",
+                "error": { "code": name, "exit": code, "message": failure.to_string() },
+            });
+            let _ = writeln!(self.out, "{document}").and_then(|()| self.out.flush());
+        } else {
+            eprintln!("obnam: {failure}");
+        }
+        code
+    }
+}
+
+/// A number of bytes for people: `1.4 GiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// A count with its noun: `1 file`, `2 files`.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// Bytes that are text, mostly, for people: control characters are escaped, so that no name can play with a terminal.
+pub fn printable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn for_people() {
+        assert_eq!([0, 1023, 1024, 1_500_000].map(size), ["0 B", "1023 B", "1.0 KiB", "1.4 MiB"]);
+        assert_eq!(count(1, "file", "files"), "1 file");
+        assert_eq!(printable(b"a\x1b[31m\nb"), "a\\u{1b}[31m\\nb");
+    }
+}

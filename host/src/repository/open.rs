@@ -48,6 +48,13 @@ pub fn open(place: Place, secret: &Secret, expected: Option<ChunkId>) -> Result<
     if keys.is_empty() {
         return Err(RepositoryError::NotMember { name: client.name.clone(), tag: client.tag });
     }
+    if expected.is_none() && matches!(secret, Secret::Identity(_)) {
+        // A passphrase credential proves that its maker knew the passphrase; for an identity, anybody can make one.
+        warnings.general(
+            "first-use",
+            format!("first use of this location with an identity: compare the repository id with the recovery sheet: {id}"),
+        );
+    }
     remember(&place, pin, id, credential_id, secret)?;
     Ok(Repository {
         store: place.store,

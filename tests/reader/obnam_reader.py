@@ -412,7 +412,7 @@ class Repository:
                 snapshot, signer = self.signed_by_member(label, identifier, "obnam v1 snapshot")
                 if field(snapshot, 0, bytes, 8) != signer:
                     raise Bad("names another client than the one that signed it")
-                nanoseconds(snapshot.get(5))
+                nanoseconds(snapshot.get(4))
                 removed = optional(self.members[signer], 7, dict)
                 if removed and field(snapshot, 1, int) > field(removed, 0, int):
                     raise Bad("behind the last snapshot of a removed client")
@@ -700,7 +700,7 @@ def describe(identifier, snapshot):
         "id": identifier.hex(),
         "client": snapshot[0].hex(),
         "sequence": snapshot[1],
-        "finished": snapshot[5],
+        "finished": snapshot.get(5),
         "host": snapshot.get(6),
         "paths": [os.fsdecode(path) for path in snapshot.get(7, [])],
         "statistics": {str(key): value for key, value in snapshot.get(11, {}).items()},
@@ -709,7 +709,8 @@ def describe(identifier, snapshot):
     }
 
 
-def choose(snapshots, wanted):
+def choose(snapshots, wanted, own_tag):
+    """The latest is this client's complete snapshot with the highest number, or else whichever was begun last."""
     if wanted != "latest":
         matching = [identifier for identifier in snapshots if identifier.hex().startswith(wanted)]
         if len(matching) != 1:
@@ -718,7 +719,10 @@ def choose(snapshots, wanted):
     complete = [identifier for identifier, snapshot in snapshots.items() if not snapshot.get(14)]
     if not complete:
         raise Bad("there is no complete snapshot")
-    return max(complete, key=lambda identifier: (nanoseconds(snapshots[identifier][5]), identifier))
+    own = [identifier for identifier in complete if snapshots[identifier][0] == own_tag]
+    if own:
+        return max(own, key=lambda identifier: (snapshots[identifier][1], identifier))
+    return max(complete, key=lambda identifier: (nanoseconds(snapshots[identifier][4]), identifier))
 
 
 def main():
@@ -746,7 +750,7 @@ def main():
             os.makedirs(options.target, exist_ok=True)
             if os.listdir(options.target):
                 raise Bad(f"{options.target} is not empty")
-            snapshot = snapshots[choose(snapshots, options.snapshot)]
+            snapshot = snapshots[choose(snapshots, options.snapshot, repository.tag)]
             Restore(repository, blobs).directory(field(snapshot, 9, dict), os.fsencode(options.target))
         status = 3 if problems else 0
     except Bad as error:
@@ -768,7 +772,7 @@ def summary(repository, snapshots, blobs):
         "chunks": dict(sorted(labels.items())),
         "blobs": len(blobs.places),
         "snapshots": [describe(identifier, snapshots[identifier])
-                      for identifier in sorted(snapshots, key=lambda known: nanoseconds(snapshots[known][5]))],
+                      for identifier in sorted(snapshots, key=lambda known: nanoseconds(snapshots[known][4]))],
         "problems": repository.problems,
     }
 

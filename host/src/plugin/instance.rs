@@ -16,6 +16,7 @@ use super::output::Redaction;
 use super::progress::Progress;
 use super::sandbox::Sandbox;
 use super::streams::{self, ChunkStream};
+use crate::chunk::{ChunkId, MAX_CHUNK_SIZE};
 
 /// What every instance of an opened plugin is made from.
 pub(super) struct Blueprint {
@@ -58,7 +59,8 @@ pub(super) enum Answer {
     Grants(contract::Grants),
     Done,
     Put(contract::PutOutcome),
-    Bytes(Bytes),
+    /// With the id that the bytes have, where they were hashed on their way.
+    Bytes(Bytes, Option<ChunkId>),
     Info(contract::ChunkInfo),
     Page(contract::Page),
     Removed(contract::RemoveOutcome),
@@ -71,7 +73,7 @@ impl Call {
         match self {
             Call::Put { bytes, .. } => bytes.len() as u64,
             Call::Get { range: Some(range), .. } => range.length,
-            Call::Get { range: None, .. } => crate::chunk::MAX_CHUNK_SIZE,
+            Call::Get { range: None, .. } => MAX_CHUNK_SIZE,
             _ => 0,
         }
     }
@@ -221,11 +223,12 @@ impl Instance {
         let length = range.map(|range| range.length);
         match self.answered(answer)? {
             contract::Content::Stream(handle) => {
-                Ok(Answer::Bytes(streams::drain(self.store.data_mut(), handle, length).await?))
+                let (bytes, id) = streams::drain(self.store.data_mut(), handle, length).await?;
+                Ok(Answer::Bytes(bytes, id))
             }
             contract::Content::Bytes(bytes) => {
                 streams::check_length(bytes.len() as u64, length)?;
-                Ok(Answer::Bytes(bytes.into()))
+                Ok(Answer::Bytes(bytes.into(), None))
             }
         }
     }

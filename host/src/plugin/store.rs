@@ -98,8 +98,9 @@ impl ChunkStore for PluginStore {
         let call = Call::Get { label, id: wire_id, range: wire };
         let read = || {
             self.call(&doing, &call, |answer| match answer {
-                Answer::Bytes(bytes) if wire.is_some() || ChunkId::of(&bytes) == *id => Ok(bytes),
-                Answer::Bytes(bytes) => {
+                Answer::Bytes(bytes, _) if wire.is_some() => Ok(bytes),
+                Answer::Bytes(bytes, hashed) if hashed.unwrap_or_else(|| ChunkId::of(&bytes)) == *id => Ok(bytes),
+                Answer::Bytes(bytes, _) => {
                     let len = bytes.len();
                     Err(Failure::Wrong(format!("the {len} bytes that it answered with are not those of the chunk")))
                 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::{DynInputStream, InputStream, Pollable, StreamError, StreamResult};
 
 use super::failure::Failure;
 use super::progress::Progress;
 use super::sandbox::Sandbox;
-use crate::chunk::MAX_CHUNK_SIZE;
+use crate::chunk::{ChunkId, MAX_CHUNK_SIZE};
 
 /// How much is asked of a guest's stream at once, in bytes.
 const PIECE: usize = 1 << 20;
@@ -51,12 +52,13 @@ impl InputStream for ChunkStream {
 /// Takes a stream that a guest answered with, reads it, and drops it.
 ///
 /// With `length` exactly so many bytes are read; what is behind them is left. Without, everything up to its end, which
-/// must come before the size that chunks may have.
+/// must come before the size that chunks may have; then the bytes are hashed as they come, while the processor still
+/// has them in its cache.
 pub(super) async fn drain(
     sandbox: &mut Sandbox,
     handle: Resource<DynInputStream>,
     length: Option<u64>,
-) -> Result<Bytes, Failure> {
+) -> Result<(Bytes, Option<ChunkId>), Failure> {
     let progress = sandbox.progress.clone();
     let mut stream = sandbox
         .table
@@ -67,7 +69,12 @@ pub(super) async fn drain(
     result
 }
 
-async fn read(stream: &mut dyn InputStream, length: Option<u64>, progress: &Progress) -> Result<Bytes, Failure> {
+async fn read(
+    stream: &mut dyn InputStream,
+    length: Option<u64>,
+    progress: &Progress,
+) -> Result<(Bytes, Option<ChunkId>), Failure> {
+    let mut hasher = length.is_none().then(Sha256::new);
     // One byte more than is allowed tells a chunk that is too long.
     let most = length.unwrap_or(MAX_CHUNK_SIZE + 1);
     let reserved = usize::try_from(length.unwrap_or(0).min(MAX_CHUNK_SIZE)).unwrap_or(0);
@@ -76,6 +83,9 @@ async fn read(stream: &mut dyn InputStream, length: Option<u64>, progress: &Prog
         let wanted = usize::try_from(most - bytes.len() as u64).unwrap_or(PIECE).min(PIECE);
         match stream.blocking_read(wanted).await {
             Ok(piece) => {
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(&piece);
+                }
                 bytes.extend_from_slice(&piece);
                 progress.step();
             }
@@ -86,7 +96,8 @@ async fn read(stream: &mut dyn InputStream, length: Option<u64>, progress: &Prog
         }
     }
     check_length(bytes.len() as u64, length)?;
-    Ok(bytes.freeze())
+    let id = hasher.map(|hasher| ChunkId::from_bytes(hasher.finalize().into()));
+    Ok((bytes.freeze(), id))
 }
 
 /// Whether as many bytes came as were asked for.

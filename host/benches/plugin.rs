@@ -2,7 +2,8 @@
 //! same steps (temporary file, write, hard link, unlink; read, and compare the SHA-256), neither waiting for the disk.
 //!
 //! `cargo bench --bench plugin`. The goal is a ratio of at most 1.1. Where the temporary directory is on a disk, its
-//! noise is larger than the difference; `TMPDIR=/dev/shm` shows the overhead alone.
+//! noise is larger than the difference; `TMPDIR=/dev/shm` shows the overhead alone. Run it without `RUST_BACKTRACE`: with
+//! it, wasmtime takes a backtrace for each "no such file" that a plugin is told, which costs more than a small chunk.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

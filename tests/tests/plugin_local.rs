@@ -234,6 +234,33 @@ fn absent_and_removed_chunks() {
 }
 
 #[test]
+fn compiled_plugins_are_kept_and_made_again() {
+    let (top, place) = place();
+    let cache = top.path().join("cache/plugins");
+    let open = || open_store(&StoreSpec { cache_dir: Some(cache.clone()), ..local(&place) }).unwrap();
+    open().init().unwrap();
+    let kept = || {
+        let files = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
+        files.collect::<Vec<_>>()
+    };
+    let [compiled] = &kept()[..] else { panic!("{:?}", kept()) };
+    let good = fs::read(compiled).unwrap();
+    // Damaged in the middle, cut off, emptied: made again each time.
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 1;
+    for bad in [&flipped[..], &good[..good.len() / 2], b""] {
+        fs::write(compiled, bad).unwrap();
+        open().open().unwrap();
+        assert_eq!(fs::read(compiled).unwrap().len(), good.len());
+    }
+    // Where the cache cannot be used, it is done without.
+    fs::set_permissions(&cache, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    fs::remove_file(compiled).unwrap();
+    open().open().unwrap();
+    assert!(kept().is_empty());
+}
+
+#[test]
 fn directories_may_vanish() {
     let (_top, place) = place();
     let store = open_store(&StoreSpec { workers: 1, ..local(&place) }).unwrap();

@@ -1,0 +1,81 @@
+//! The program under test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+/// The program. It lies beside the directory `deps` of the running test. `cargo test` for the workspace builds it;
+/// where it is missing or older than its sources, it is built here.
+pub fn obnam() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let test = std::env::current_exe().unwrap();
+        let profile = test.parent().unwrap().parent().unwrap();
+        let program = profile.join("obnam");
+        if fs::metadata(&program).is_ok_and(|there| there.modified().unwrap() >= newest_source()) {
+            return program;
+        }
+        let name = match profile.file_name().unwrap().to_str().unwrap() {
+            "debug" => "dev",
+            name => name,
+        };
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--package", "obnam", "--bin", "obnam", "--profile", name, "--target-dir"])
+            .arg(profile.parent().unwrap())
+            .current_dir(workspace())
+            .status();
+        assert!(built.is_ok_and(|status| status.success()), "cannot build {}", program.display());
+        program
+    })
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// When a source of the program was last changed.
+fn newest_source() -> SystemTime {
+    let mut newest = SystemTime::UNIX_EPOCH;
+    let mut waiting: Vec<PathBuf> =
+        ["host/src", "host/Cargo.toml", "host/build.rs", "plugins/local/src", "wit", "Cargo.lock"]
+            .map(|name| workspace().join(name))
+            .to_vec();
+    while let Some(path) = waiting.pop() {
+        let Ok(metadata) = fs::metadata(&path) else { continue };
+        if metadata.is_dir() {
+            waiting.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            newest = newest.max(metadata.modified().unwrap());
+        }
+    }
+    newest
+}
+
+/// Copies compiled plugins into a cache directory of the program. They are compiled once per test process.
+pub fn provide_compiled_plugins(cache: &Path) {
+    static COMPILED: OnceLock<PathBuf> = OnceLock::new();
+    let compiled = COMPILED.get_or_init(|| {
+        let place = obnam().with_file_name("obnam-tests-compiled");
+        // Fails, since there is no repository, but has to load the plugin to find that out.
+        let nowhere = place.join("nowhere");
+        let _ = Command::new(obnam())
+            .env("XDG_CACHE_HOME", &place)
+            .env("HOME", &place)
+            .args(["--repo".as_ref(), nowhere.as_os_str(), "chunks".as_ref()])
+            .output();
+        place.join("obnam/plugins")
+    });
+    let target = cache.join("plugins");
+    for private in [cache, &target] {
+        fs::create_dir_all(private).unwrap();
+        super::chmod(private, 0o700);
+    }
+    for entry in fs::read_dir(compiled).into_iter().flatten() {
+        let entry = entry.unwrap();
+        // Another test process may be writing here; what does not come over is compiled again.
+        let _ = fs::copy(entry.path(), target.join(entry.file_name()));
+    }
+}

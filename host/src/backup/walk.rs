@@ -81,7 +81,9 @@ impl Walker<'_> {
     ) -> Result<(), Over> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = openat(parent, name, flags, Mode::empty());
-        self.shared.watch.counters.directories.add(1);
+        if !entry.name.is_empty() {
+            self.shared.watch.counters.directories.add(1);
+        }
         self.send(Event::Enter(Box::new(entry), path.to_owned()))?;
         match opened {
             Ok(directory) => self.children(&directory, path, node)?,

@@ -189,7 +189,8 @@ impl Header {
         &self.bytes[FIXED..FIXED + self.label_length]
     }
 
-    /// Refuses a chunk that stands under another label or belongs to another repository.
+    /// Refuses a chunk that stands under another label, belongs to another repository, or whose key is not wrapped as
+    /// chunks of this label wrap it.
     pub fn check_place(&self, repository: &ChunkId, label: &Label) -> Result<(), FormatError> {
         if self.label() != label.as_str().as_bytes() {
             return Err(FormatError::Misplaced("its header has another label"));
@@ -197,7 +198,23 @@ impl Header {
         if self.repository != *repository {
             return Err(FormatError::Misplaced("its header names another repository"));
         }
-        Ok(())
+        let wrap = match label.family() {
+            "data" | "tree" => Wrap::Data,
+            "index" | "snapshot" | "tombstone" => Wrap::Metadata,
+            "client" => Wrap::Client,
+            "roster" => Wrap::Members,
+            _ => return Err(FormatError::Misplaced("no sealed chunk has such a label")),
+        };
+        if self.wrap != wrap {
+            return Err(FormatError::Misplaced("its key is wrapped in another way than its label asks for"));
+        }
+        let wrapped = self.bytes.len() - COMMITMENT - FIXED - self.label_length;
+        let fits = match wrap {
+            Wrap::Data => wrapped == HPKE_OVERHEAD + 32,
+            Wrap::Metadata | Wrap::Client => wrapped == aead::WRAP_OVERHEAD + 32,
+            Wrap::Members => wrapped.is_multiple_of(MEMBER_WRAP),
+        };
+        if fits { Ok(()) } else { Err(FormatError::Malformed("a wrapped key of a wrong length")) }
     }
 
     /// Unwraps the content key.
@@ -253,12 +270,17 @@ mod tests {
                 OpenWith::Member(tag, &private),
             ]
         };
+        let labels = ["data", "index.0011", "client", "roster"];
         for (made, seal_for) in all.iter().enumerate() {
-            let sealed = create(&REPOSITORY, &label("data"), 3, &[1; 16], seal_for).expect("seals");
+            let sealed = create(&REPOSITORY, &label(labels[made]), 3, &[1; 16], seal_for).expect("seals");
             let header = Header::parse(&sealed.bytes).expect("parses");
             assert_eq!((header.epoch, header.key_id, header.length()), (3, [1; 16], sealed.bytes.len()));
-            assert_eq!(header.check_place(&REPOSITORY, &label("data")), Ok(()));
-            assert!(header.check_place(&REPOSITORY, &label("tree")).is_err());
+            for other in labels.iter().chain(&["tree", "snapshot.0011", "repository"]) {
+                assert_eq!(header.check_place(&REPOSITORY, &label(other)).is_ok(), *other == labels[made], "{other}");
+            }
+            let misused = create(&REPOSITORY, &label(labels[(made + 1) % 4]), 3, &[1; 16], seal_for).expect("seals");
+            let misused = Header::parse(&misused.bytes).expect("parses");
+            assert!(misused.check_place(&REPOSITORY, &label(labels[(made + 1) % 4])).is_err());
             for (opener, with) in openers().iter().enumerate() {
                 assert_eq!(header.open(with).is_ok(), made == opener, "wrap {made}, opener {opener}");
             }

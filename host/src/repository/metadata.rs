@@ -1,6 +1,6 @@
 //! Reading what is sealed under the metadata key: snapshots, index chunks, tombstones.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -74,6 +74,10 @@ impl Repository {
             return Err(FormatError::Unsigned("its label names another client than its signer"));
         }
         let member = self.roster.member(&signer).ok_or(FormatError::Unsigned("the roster does not know its signer"))?;
+        let role = if context == Context::Tombstone { Role::Maintainer } else { Role::Writer };
+        if !member.has(role) {
+            return Err(FormatError::Unsigned("its signer does not have the role for it"));
+        }
         let payload = signed.verify(context, &self.id, &member.verify_key()?)?;
         Ok((member, payload.to_vec()))
     }
@@ -111,6 +115,7 @@ impl Repository {
             .into_iter()
             .flatten()
             .collect();
+        self.leave_out_removed(&mut snapshots);
         snapshots.sort_by_key(|info| (info.snapshot.started, info.snapshot.sequence, info.id));
         self.check_history(&snapshots)?;
         Ok(snapshots)
@@ -123,33 +128,67 @@ impl Repository {
         if snapshot.client != signer {
             return Err(malformed(FormatError::Unsigned("it names another client than its signer")));
         }
-        let removed = self.roster.member(&signer).and_then(|member| member.removed.as_ref());
-        if removed.is_some_and(|removed| snapshot.sequence > removed.sequence) {
-            return Err(malformed(FormatError::Unsigned("its client was removed before it made this")));
-        }
         Ok(snapshot)
     }
 
-    /// Compares each client's newest snapshot with what was seen before, and remembers it.
+    /// Of a removed client only the snapshot that the roster names counts, and those before it: its key may be in other
+    /// hands by now, and sign whatever they like.
+    fn leave_out_removed(&self, snapshots: &mut Vec<SnapshotInfo>) {
+        for member in &self.roster.members {
+            let Some(removed) = &member.removed else { continue };
+            let previous: HashMap<ChunkId, Option<ChunkId>> = snapshots
+                .iter()
+                .filter(|info| info.snapshot.client == member.tag)
+                .map(|info| (info.id, info.snapshot.previous))
+                .collect();
+            let mut counted = HashSet::new();
+            let mut next = removed.snapshot;
+            while let Some(id) = next.filter(|id| counted.insert(*id)) {
+                next = previous.get(&id).copied().flatten();
+            }
+            snapshots.retain(|info| {
+                let stays = info.snapshot.client != member.tag || counted.contains(&info.id);
+                if !stays {
+                    let name = ChunkName { label: super::tagged("snapshot", &member.tag), id: info.id };
+                    let message = "it is ignored: its client was removed, and it is not part of the accepted history";
+                    self.warnings.chunk("snapshot-unusable", &name, message);
+                }
+                stays
+            });
+        }
+    }
+
+    /// Looks for history that is forked, or older than what was seen before, and remembers the newest.
     fn check_history(&self, snapshots: &[SnapshotInfo]) -> Result<(), RepositoryError> {
         let mut seen = Seen::load(&self.state)?;
         let mut newest: BTreeMap<String, &SnapshotInfo> = BTreeMap::new();
+        let mut numbered: HashMap<(WriterTag, u64), &SnapshotInfo> = HashMap::new();
         let mut changed = false;
         for info in snapshots {
-            let (client, sequence) = (info.snapshot.client.to_string(), info.snapshot.sequence);
-            match newest.get(&client) {
-                Some(other) if other.snapshot.sequence == sequence => self.warnings.general(
-                    "history-forked",
+            let client = info.snapshot.client;
+            if let Some(other) = numbered.insert((client, info.snapshot.sequence), info) {
+                self.forked(
+                    client,
                     format!(
-                        "client {client} has two snapshots with the number {sequence} ({} and {}): somebody else has its keys, or its state was copied",
+                        "{} and {} have the same number {}",
                         other.id.short(),
-                        info.id.short()
+                        info.id.short(),
+                        info.snapshot.sequence
                     ),
-                ),
-                Some(other) if other.snapshot.sequence > sequence => {}
-                _ => {
-                    newest.insert(client, info);
-                }
+                );
+            }
+            if newest.get(&client.to_string()).is_none_or(|other| other.snapshot.sequence < info.snapshot.sequence) {
+                newest.insert(client.to_string(), info);
+            }
+        }
+        for info in snapshots {
+            let (client, sequence) = (info.snapshot.client, info.snapshot.sequence);
+            let before = sequence.checked_sub(1).and_then(|before| numbered.get(&(client, before)));
+            if let Some(before) = before.filter(|before| info.snapshot.previous != Some(before.id)) {
+                self.forked(
+                    client,
+                    format!("{} does not follow {}, whose number is one lower", info.id.short(), before.id.short()),
+                );
             }
         }
         for (client, remembered) in &seen.snapshots {
@@ -165,6 +204,21 @@ impl Repository {
                 );
             }
         }
+        for (client, info) in &newest {
+            let Some(remembered) = seen.snapshots.get(client) else { continue };
+            let is_there = || snapshots.iter().any(|info| info.id.to_string() == remembered.id);
+            if info.snapshot.sequence == remembered.sequence && !is_there() {
+                self.warnings.general(
+                    "history-forked",
+                    format!(
+                        "the snapshot number {} of client {client} is {}, but {} has been seen with that number: the store hides it, or somebody else has the client's keys",
+                        remembered.sequence,
+                        info.id.short(),
+                        &remembered.id[..10.min(remembered.id.len())]
+                    ),
+                );
+            }
+        }
         for (client, info) in newest {
             changed |= seen.note(&client, info.snapshot.sequence, &info.id);
         }
@@ -172,6 +226,13 @@ impl Repository {
             seen.save(&self.state)?;
         }
         Ok(())
+    }
+
+    fn forked(&self, client: WriterTag, what: String) {
+        let message = format!(
+            "the history of client {client} is forked ({what}): somebody else has its keys, or its state was copied"
+        );
+        self.warnings.general("history-forked", message);
     }
 
     /// Finds the snapshot that a user names: `latest`, an id, or the beginning of one (at least 4 digits).
@@ -229,8 +290,16 @@ impl Repository {
         let empty = IndexPayload::default();
         let (signer, payload) = if info.label.family() == "snapshot" {
             let snapshot = self.snapshot(info)?;
-            let payload = snapshot.index.as_deref().map(from_cbor).transpose().map_err(malformed)?;
-            (snapshot.client, payload.unwrap_or(empty))
+            let payload = snapshot.index.as_deref().map(from_cbor::<IndexPayload>).transpose();
+            let payload = payload.and_then(|payload| {
+                payload.as_ref().map_or(Ok(vec![]), IndexPayload::records)?;
+                Ok(payload)
+            });
+            if let Err(why) = &payload {
+                let name = ChunkName { label: info.label.clone(), id: info.id };
+                self.warnings.chunk("index-unusable", &name, format!("its index is ignored: {why}"));
+            }
+            (snapshot.client, payload.map_err(malformed)?.unwrap_or(empty))
         } else {
             let (signer, payload) = self.signed_payload(info, Context::Index)?;
             (signer, from_cbor::<IndexPayload>(&payload).map_err(malformed)?)
@@ -257,10 +326,7 @@ impl Repository {
 
     fn tombstone(&self, info: &ChunkInfo) -> Result<Tombstone, RepositoryError> {
         let malformed = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
-        let (signer, payload) = self.signed_payload(info, Context::Tombstone)?;
-        if !self.roster.member(&signer).is_some_and(|member| member.has(Role::Maintainer)) {
-            return Err(malformed(FormatError::Unsigned("its signer is no maintainer")));
-        }
+        let (_, payload) = self.signed_payload(info, Context::Tombstone)?;
         from_cbor(&payload).map_err(malformed)
     }
 

@@ -10,7 +10,7 @@ use crate::chunk::{ChunkId, Label, LabelFilter};
 use crate::credential::{CredentialError, MAX_AGE_FILE, Secret};
 use crate::crypto::public::VerifyKey;
 use crate::format::client::{ClientKeys, Credential};
-use crate::format::header::OpenWith;
+use crate::format::header::{Header, OpenWith};
 use crate::format::marker::Marker;
 use crate::format::roster::{GroupKeys, Roster};
 use crate::format::signed::{Context, Signed};
@@ -52,7 +52,9 @@ pub fn open(place: Place, secret: &Secret, expected: Option<ChunkId>) -> Result<
         // A passphrase credential proves that its maker knew the passphrase; for an identity, anybody can make one.
         warnings.general(
             "first-use",
-            format!("first use of this location with an identity: compare the repository id with the recovery sheet: {id}"),
+            format!(
+                "first use of this location with an identity: compare the repository id with the recovery sheet: {id}"
+            ),
         );
     }
     remember(&place, pin, id, credential_id, secret)?;
@@ -208,10 +210,16 @@ fn load_marker(
 fn load_client(place: &Place, credential: &Credential, chunks: &ChunkCache) -> Result<ClientKeys, RepositoryError> {
     let label = family("client");
     let chunk = fetch(place, &label, &credential.client, chunks)?;
-    let body = whole::open(&chunk, &credential.repository, &label, &OpenWith::Client(&credential.key))
-        .map(zeroize::Zeroizing::new)
-        .map_err(|why| unusable(&label, &credential.client, why))?;
-    ClientKeys::from_body(&body).map_err(|why| unusable(&label, &credential.client, why))
+    let read = || {
+        let header = Header::parse(&chunk)?;
+        header.check_place(&credential.repository, &label)?;
+        if header.key_id != credential.key_id {
+            return Err(FormatError::NoKey);
+        }
+        let body = whole::open_behind(&header, &chunk, &OpenWith::Client(&credential.key))?;
+        ClientKeys::from_body(&zeroize::Zeroizing::new(body))
+    };
+    read().map_err(|why| unusable(&label, &credential.client, why))
 }
 
 /// The valid roster with the highest epoch.
@@ -279,9 +287,12 @@ fn read_roster(
     root_key: &VerifyKey,
     client: &ClientKeys,
 ) -> Result<Roster, FormatError> {
-    let body = whole::open(chunk, repository, &family("roster"), &OpenWith::Member(client.tag, &client.hpke))?;
+    let header = Header::parse(chunk)?;
+    header.check_place(repository, &family("roster"))?;
+    let body = whole::open_behind(&header, chunk, &OpenWith::Member(client.tag, &client.hpke))?;
     let signed = Signed::parse(&body)?;
-    from_cbor(signed.verify(Context::Roster, repository, root_key)?)
+    let roster: Roster = from_cbor(signed.verify(Context::Roster, repository, root_key)?)?;
+    if roster.epoch == header.epoch { Ok(roster) } else { Err(FormatError::Misplaced("its header has another epoch")) }
 }
 
 /// All key sets that the roster wraps for this client; the newest of its first group last.

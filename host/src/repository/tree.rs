@@ -18,10 +18,17 @@ pub struct Leaves<'a, 'r> {
     levels: Vec<(u8, Vec<Item>)>,
 }
 
+/// Refuses items whose sizes do not add up. None is empty, so that a content has no more leaves than bytes.
+pub(crate) fn add_up(items: Vec<Item>, size: u64) -> Result<Vec<Item>, FormatError> {
+    let sum = items.iter().try_fold(0u64, |sum, item| sum.checked_add(item.size).filter(|_| item.size > 0));
+    if sum == Some(size) { Ok(items) } else { Err(FormatError::Malformed("sizes that do not add up")) }
+}
+
 impl<'a, 'r> Leaves<'a, 'r> {
     /// The leaves of a content.
     pub fn new(reader: &'a BlobReader<'r>, content: &Content) -> Result<Self, RepositoryError> {
-        let mut items: Vec<Item> = content.items().map_err(malformed("a content"))?.collect();
+        let items: Vec<Item> = content.items().map_err(malformed("a content"))?.collect();
+        let mut items = add_up(items, content.size).map_err(malformed("a content"))?;
         items.reverse();
         Ok(Leaves { reader, levels: vec![(content.depth, items)] })
     }
@@ -36,10 +43,8 @@ impl<'a, 'r> Leaves<'a, 'r> {
                 Some(item) if depth == 0 => return Ok(Some(item)),
                 Some(item) => {
                     let list = self.reader.read(BlobKind::List, &item.id)?;
-                    let mut below: Vec<Item> = decode_items(&list).map_err(malformed("a content list"))?.collect();
-                    if below.iter().map(|item| item.size).sum::<u64>() != item.size {
-                        return Err(malformed("a content list")(FormatError::Malformed("sizes that do not add up")));
-                    }
+                    let below: Vec<Item> = decode_items(&list).map_err(malformed("a content list"))?.collect();
+                    let mut below = add_up(below, item.size).map_err(malformed("a content list"))?;
                     below.reverse();
                     self.levels.push((depth - 1, below));
                 }
@@ -79,6 +84,7 @@ impl<'r> BlobReader<'r> {
             Ok(leaves) => leaves,
             Err(why) => return lost(why),
         };
+        let mut last: Option<Vec<u8>> = None;
         for leaf in leaves {
             let piece = match leaf.and_then(|item| self.read(BlobKind::Tree, &item.id)) {
                 Ok(piece) => piece,
@@ -89,7 +95,15 @@ impl<'r> BlobReader<'r> {
             };
             for entry in Entries::new(&piece) {
                 match entry {
-                    Ok(entry) => each(entry)?,
+                    Ok(entry) if last.as_ref().is_some_and(|last| *last >= entry.name) => {
+                        let why =
+                            FormatError::Malformed("an entry that is out of order or there twice; it is left out");
+                        lost(malformed("a directory")(why))?;
+                    }
+                    Ok(entry) => {
+                        last = Some(entry.name.clone());
+                        each(entry)?;
+                    }
                     Err(why) => lost(malformed("a directory")(why))?,
                 }
             }

@@ -87,6 +87,10 @@ impl Secret {
             age::DecryptError::NoMatchingKeys
             | age::DecryptError::DecryptionFailed
             | age::DecryptError::KeyDecryptionFailed => CredentialError::DoesNotOpen,
+            // Not by its own `Display`, which overflows where this machine is fast.
+            age::DecryptError::ExcessiveWork { required, .. } => CredentialError::Unusable(format!(
+                "it asks for scrypt work of 2^{required}, and at most 2^{MAX_WORK_FACTOR} is done"
+            )),
             error => unusable(&error),
         })?;
         let mut plaintext = Zeroizing::new(Vec::new());

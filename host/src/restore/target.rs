@@ -20,13 +20,16 @@ use rustix::io::Errno;
 use super::RestoreError;
 use crate::format::entry::{Entry, EntryType, Pair};
 
+/// Numbers of users (false) and groups (true) by name, each looked up once.
+type Owners = HashMap<(bool, Vec<u8>), Option<u32>>;
+
 /// The target directory.
 pub struct Target {
     root: OwnedFd,
     path: PathBuf,
     is_root_user: bool,
     owners_lost: AtomicBool,
-    users: Mutex<HashMap<(bool, Vec<u8>), Option<u32>>>,
+    owners: Mutex<Owners>,
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -47,13 +50,13 @@ impl Target {
             path: path.to_owned(),
             is_root_user: rustix::process::geteuid().is_root(),
             owners_lost: AtomicBool::new(false),
-            users: Mutex::default(),
+            owners: Mutex::default(),
         })
     }
 
     /// The target's own directory.
     pub fn root(&self) -> io::Result<OwnedFd> {
-        Ok(self.root.try_clone()?)
+        self.root.try_clone()
     }
 
     /// A path below the target, for messages.
@@ -174,7 +177,7 @@ impl Target {
 
     /// The owner and group on this machine: by name where this machine knows it, else by number.
     fn owner(&self, entry: &Entry) -> (Uid, Gid) {
-        let mut users = self.users.lock().expect("no panic while the lock is held");
+        let mut users = self.owners.lock().expect("no panic while the lock is held");
         let mut look = |is_group: bool, name: &Option<Vec<u8>>, number: u32| {
             let Some(name) = name else { return number };
             let found = *users.entry((is_group, name.clone())).or_insert_with(|| {

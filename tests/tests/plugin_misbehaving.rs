@@ -8,7 +8,7 @@ mod plugin_support;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use obnam::chunk::LabelFilter;
 use obnam::plugin::{Limits, PluginStore, StoreSpec, open_store};
@@ -88,7 +88,6 @@ fn behaving_well_works() {
 
 #[test]
 fn endless_loops_end() {
-    let started = Instant::now();
     let limits = Limits { cpu: Duration::from_millis(200), ..test_limits() };
     let (error, calls) = put_fails_within("loop", 10, limits);
     assert_says(
@@ -97,7 +96,6 @@ fn endless_loops_end() {
         &["plugin misbehaving", "store chunk data/", "200ms of processor time"],
     );
     assert_eq!(calls, 3);
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -139,12 +137,14 @@ fn a_call_that_trapped_is_repeated_on_a_new_instance() {
 
 #[test]
 fn calls_without_progress_end() {
-    let started = Instant::now();
     let limits = Limits { idle: Duration::from_millis(300), ..test_limits() };
     let (error, calls) = put_fails_within("sleep", 10, limits);
     assert_says(&error, StoreErrorKind::Plugin, &["it was stopped", "nothing moved for 300ms"]);
     assert_eq!(calls, 3);
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    // A stream that stalls half-way.
+    let (error, calls) = put_fails_within("stall-half-way", 1 << 20, limits);
+    assert_says(&error, StoreErrorKind::Plugin, &["it was stopped", "nothing moved for 300ms"]);
+    assert_eq!(calls, 3);
     // Something moves all the time, and yet it does not end.
     let limits = Limits { call: Duration::from_secs(1), ..test_limits() };
     let (error, _) = put_fails_within("sleep-long-in-pieces", 10, limits);

@@ -165,6 +165,11 @@ impl GuestStore for Memory {
             "trap-once" if times == 1 => panic!("deliberate, once"),
             "exit" => std::process::exit(3),
             "sleep" => wasi::clocks::monotonic_clock::subscribe_duration(3_600_000_000_000).block(),
+            "stall-half-way" => {
+                let Content::Stream(stream) = &content else { panic!("contents come as a stream") };
+                assert!(!stream.blocking_read(size / 2).unwrap().is_empty());
+                wasi::clocks::monotonic_clock::subscribe_duration(3_600_000_000_000).block();
+            }
             "sleep-long-in-pieces" => loop {
                 wasi::clocks::monotonic_clock::subscribe_duration(1_000_000).block();
             },

@@ -49,7 +49,7 @@ pub fn commit(
     let references = write_references(repository, &references, previous)?;
     let mut seen = Seen::load(repository.state_dir())?;
     let remembered = seen.snapshots.get(&tag.to_string()).map_or(0, |seen| seen.sequence);
-    let sequence = previous.map_or(0, |info| info.snapshot.sequence).max(remembered) + 1;
+    let sequence = previous.map_or(0, |info| info.snapshot.sequence).max(remembered).saturating_add(1);
     let snapshot = Snapshot {
         client: tag,
         sequence,

@@ -1,25 +1,24 @@
 //! Data: reads every chunk, opens every pack, verifies every blob.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::{Check, Severity};
-use crate::chunk::ChunkId;
+use super::{Check, Severity, place_key};
 use crate::format::FormatError;
 use crate::format::header::Header;
+use crate::format::index::Record;
 use crate::format::pack::{BlobOpener, BlobPlace, read_directory};
-use crate::index::Index;
-use crate::repository::blobs::open_header;
+use crate::index::{Index, IndexedPack};
+use crate::repository::blobs::{open_header, pack_label};
 use crate::repository::{ChunkName, RepositoryError};
 
 impl Check<'_> {
     /// Reads every chunk in the store.
     pub(super) fn data(&self, index: &Index) -> Result<(), RepositoryError> {
         let counts = records_per_pack(index)?;
-        let mut names: Vec<ChunkName> =
-            self.listed.iter().map(|(id, listed)| ChunkName { label: listed.label.clone(), id: *id }).collect();
-        names.sort();
+        let names: Vec<&ChunkName> = self.listed.keys().collect();
         let next = AtomicUsize::new(0);
         let threads = self.repository.store.parallelism().min(names.len().max(1));
         thread::scope(|scope| {
@@ -38,9 +37,10 @@ impl Check<'_> {
         if self.watch.stop.load(Ordering::Relaxed) { Err(RepositoryError::Interrupted) } else { Ok(()) }
     }
 
-    fn chunk(&self, name: &ChunkName, index: &Index, counts: &HashMap<ChunkId, usize>, opener: &mut BlobOpener) {
+    fn chunk(&self, name: &ChunkName, index: &Index, counts: &HashMap<ChunkName, usize>, opener: &mut BlobOpener) {
         let is_pack = matches!(name.label.as_str(), "data" | "tree");
-        let indexed = counts.contains_key(&name.id);
+        let expected = counts.get(name).copied().unwrap_or(0);
+        let indexed = expected > 0;
         let bytes = match self.repository.store.get(&name.label, &name.id, None) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -58,12 +58,11 @@ impl Check<'_> {
         if !is_pack || !self.repository.can_read() {
             return;
         }
-        match self.pack(name, &bytes, index, opener) {
-            Ok(found) if indexed && found < counts[&name.id] => {
-                let message = format!(
-                    "the index names {} blobs in it that are not there: a damaged or forged index chunk",
-                    counts[&name.id] - found
-                );
+        match self.pack(name, &bytes, opener) {
+            Ok(places) if right_records(name, &places, index) < expected => {
+                let wrong = self.wrong_records(name, &places, index);
+                let message =
+                    format!("the index names {wrong} blobs in it that are not there: a damaged or forged index chunk");
                 self.report(Severity::Warning, "index-wrong", Some(name), message);
             }
             Ok(_) => {}
@@ -82,70 +81,102 @@ impl Check<'_> {
         }
     }
 
-    /// Verifies all blobs of a pack. Returns how many of them the index has right.
-    fn pack(
-        &self,
-        name: &ChunkName,
-        bytes: &[u8],
-        index: &Index,
-        opener: &mut BlobOpener,
-    ) -> Result<usize, FormatError> {
+    /// Verifies all blobs of a pack. Returns where they stand.
+    fn pack(&self, name: &ChunkName, bytes: &[u8], opener: &mut BlobOpener) -> Result<Vec<BlobPlace>, FormatError> {
         let header = Header::parse(bytes)?;
         let pack = open_header(self.repository, &name.label, &header)?;
-        let mut matching = 0;
-        for place in read_directory(bytes, &header, &pack.cipher)? {
+        let places = read_directory(bytes, &header, &pack.cipher)?;
+        for place in &places {
             let piece = &bytes[place.offset as usize..(place.offset + place.stored) as usize];
-            match opener.open(&pack.cipher, &pack.hasher, &place, piece) {
+            match opener.open(&pack.cipher, &pack.hasher, place, piece) {
                 Ok(_) => self.watch.blobs.add(1),
-                Err(why) => self.bad_blob(name, &place, &why.to_string()),
+                Err(why) => self.bad_blob(name, place, &why.to_string()),
             }
-            matching += index
-                .locations(&place.id)
-                .filter(|location| location.record.place == place)
-                .filter(|location| location.pack().is_ok_and(|pack| pack.info.id == name.id))
-                .count();
         }
-        Ok(matching)
+        Ok(places)
+    }
+
+    /// Counts the records of the index that name blobs which are not in the pack; nobody may rely on them.
+    fn wrong_records(&self, name: &ChunkName, places: &[BlobPlace], index: &Index) -> usize {
+        let right = |place: &BlobPlace| {
+            let at = places.binary_search_by_key(&place.offset, |place| place.offset);
+            at.is_ok_and(|at| places[at] == *place)
+        };
+        let mut wrong = 0;
+        for (_, record) in records_of(index, name) {
+            if !right(&record.place) {
+                wrong += 1;
+                let key = place_key(name, &record.place);
+                self.bad_places.lock().expect("no panic while the lock is held").insert(key);
+            }
+        }
+        wrong
     }
 
     fn bad_blob(&self, name: &ChunkName, place: &BlobPlace, why: &str) {
         let message = format!("{} blob {} does not open: {why}", place.kind.as_str(), place.id);
         self.report(Severity::Error, "blob-damaged", Some(name), message);
-        self.bad_blobs.lock().expect("no panic while the lock is held").insert((name.id, place.id));
+        self.bad_places.lock().expect("no panic while the lock is held").insert(place_key(name, place));
     }
 
     /// Tries every blob that the index names in a damaged pack, one range each.
     fn salvage(&self, name: &ChunkName, index: &Index, opener: &mut BlobOpener) {
-        for run in &index.runs {
-            let named: Vec<_> = (0..run.pack_count())
-                .filter_map(|place| Some((place, run.pack(place).ok()?)))
-                .filter(|(_, pack)| pack.info.id == name.id)
-                .collect();
-            for record in (0..run.len()).map(|place| run.record(place)) {
-                let Some((_, pack)) = named.iter().find(|(place, _)| *place == record.pack) else { continue };
-                let place = record.place;
-                let range = u64::from(place.offset)..u64::from(place.offset) + u64::from(place.stored);
-                let opened = self
-                    .repository
-                    .store
-                    .get(&name.label, &name.id, Some(range))
-                    .map_err(|error| error.to_string())
-                    .and_then(|piece| {
-                        let header = Header::parse(&pack.info.header).map_err(|why| why.to_string())?;
-                        let pack = open_header(self.repository, &name.label, &header).map_err(|why| why.to_string())?;
-                        opener.open(&pack.cipher, &pack.hasher, &place, &piece).map_err(|why| why.to_string())?;
-                        Ok(())
-                    });
-                if let Err(why) = opened {
-                    self.bad_blob(name, &place, &why);
-                }
+        for (pack, record) in records_of(index, name) {
+            let place = record.place;
+            let range = u64::from(place.offset)..u64::from(place.offset) + u64::from(place.stored);
+            let opened = self
+                .repository
+                .store
+                .get(&name.label, &name.id, Some(range))
+                .map_err(|error| error.to_string())
+                .and_then(|piece| {
+                    let header = Header::parse(&pack.info.header).map_err(|why| why.to_string())?;
+                    let pack = open_header(self.repository, &name.label, &header).map_err(|why| why.to_string())?;
+                    opener.open(&pack.cipher, &pack.hasher, &place, &piece).map_err(|why| why.to_string())?;
+                    Ok(())
+                });
+            if let Err(why) = opened {
+                self.bad_blob(name, &place, &why);
             }
         }
     }
 }
 
+/// Counts the records of the index that fit the pack's directory.
+fn right_records(name: &ChunkName, places: &[BlobPlace], index: &Index) -> usize {
+    let count = |place: &BlobPlace| {
+        let same = index.locations(&place.id).filter(|location| location.record.place == *place);
+        same.filter(|location| location.pack().is_ok_and(|pack| is_called(&pack, name))).count()
+    };
+    places.iter().map(count).sum()
+}
+
+/// The records that the index has of a pack, with what it says of the pack.
+fn records_of(index: &Index, name: &ChunkName) -> Vec<(Arc<IndexedPack>, Record)> {
+    let mut found = Vec::new();
+    for run in &index.runs {
+        let named: HashMap<u32, Arc<IndexedPack>> = (0..run.pack_count())
+            .filter_map(|place| Some((place, Arc::new(run.pack(place).ok()?))))
+            .filter(|(_, pack)| is_called(pack, name))
+            .collect();
+        if named.is_empty() {
+            continue;
+        }
+        for record in (0..run.len()).map(|place| run.record(place)) {
+            if let Some(pack) = named.get(&record.pack) {
+                found.push((pack.clone(), record));
+            }
+        }
+    }
+    found
+}
+
+fn is_called(pack: &IndexedPack, name: &ChunkName) -> bool {
+    pack.info.id == name.id && pack.info.label == name.label.as_str()
+}
+
 /// How many records the index has of each pack.
-fn records_per_pack(index: &Index) -> Result<HashMap<ChunkId, usize>, RepositoryError> {
+fn records_per_pack(index: &Index) -> Result<HashMap<ChunkName, usize>, RepositoryError> {
     let mut counts = HashMap::new();
     for run in &index.runs {
         let mut by_place = vec![0; run.pack_count() as usize];
@@ -153,7 +184,10 @@ fn records_per_pack(index: &Index) -> Result<HashMap<ChunkId, usize>, Repository
             by_place[run.record(place).pack as usize] += 1;
         }
         for (place, count) in by_place.into_iter().enumerate() {
-            *counts.entry(run.pack(place as u32)?.info.id).or_default() += count;
+            let pack = run.pack(place as u32)?;
+            if let Ok(label) = pack_label(&pack) {
+                *counts.entry(ChunkName { label, id: pack.info.id }).or_default() += count;
+            }
         }
     }
     Ok(counts)

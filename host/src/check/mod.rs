@@ -7,15 +7,17 @@
 mod data;
 mod structure;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
 use crate::backup::counters::Counter;
-use crate::chunk::{ChunkId, Label, LabelFilter};
+use crate::chunk::LabelFilter;
 use crate::format::blob::BlobId;
+use crate::format::pack::BlobPlace;
+use crate::repository::tree::with_deep_stack;
 use crate::repository::{ChunkName, Repository, RepositoryError};
 
 /// How serious a finding is.
@@ -89,22 +91,23 @@ impl Report {
     }
 }
 
-/// A chunk in the listing.
-#[derive(Debug, Clone)]
-struct Listed {
-    label: Label,
-    size: u64,
+/// A place where a blob is said to stand: pack, blob, offset, length.
+type PlaceKey = (ChunkName, BlobId, u32, u32);
+
+fn place_key(pack: &ChunkName, place: &BlobPlace) -> PlaceKey {
+    (pack.clone(), place.id, place.offset, place.stored)
 }
 
 struct Check<'a> {
     repository: &'a Repository,
     watch: &'a Watch,
-    listed: HashMap<ChunkId, Listed>,
+    /// The chunks in the store and their sizes. The same bytes may stand under several labels.
+    listed: BTreeMap<ChunkName, u64>,
     findings: Mutex<BTreeSet<Finding>>,
     /// Packs that are there and whole, as far as was looked.
-    good_packs: HashSet<ChunkId>,
-    /// Blobs that did not open where the index says that they stand: (pack, blob).
-    bad_blobs: Mutex<HashSet<(ChunkId, BlobId)>>,
+    good_packs: HashSet<ChunkName>,
+    /// Places where the index or a directory says that a blob stands, but where it did not open.
+    bad_places: Mutex<HashSet<PlaceKey>>,
 }
 
 impl Check<'_> {
@@ -126,14 +129,14 @@ impl Check<'_> {
 pub fn run(repository: &Repository, read_data: bool, watch: &Watch) -> Result<Report, RepositoryError> {
     let all = repository.store.list(&LabelFilter::All)?;
     let (chunks, bytes) = (all.len(), all.iter().map(|info| info.size).sum());
-    let listed = all.into_iter().map(|info| (info.id, Listed { label: info.label, size: info.size })).collect();
+    let listed = all.into_iter().map(|info| (ChunkName { label: info.label, id: info.id }, info.size)).collect();
     let mut check = Check {
         repository,
         watch,
         listed,
         findings: Mutex::default(),
         good_packs: HashSet::new(),
-        bad_blobs: Mutex::default(),
+        bad_places: Mutex::default(),
     };
     let listing = repository.listing()?;
     let snapshots = repository.snapshots(&listing)?;
@@ -146,7 +149,7 @@ pub fn run(repository: &Repository, read_data: bool, watch: &Watch) -> Result<Re
         check.data(&index)?;
     }
     check.history(&snapshots);
-    check.trees(&snapshots, &index)?;
+    with_deep_stack(|| check.trees(&snapshots, &index))??;
     let mut findings = check.findings.into_inner().expect("no panic while the lock is held");
     for warning in repository.warnings.all() {
         // History that was there and is not any more is lost; all else was ignored.

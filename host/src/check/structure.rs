@@ -4,14 +4,15 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use super::{Check, Finding, Severity};
+use super::{Check, Finding, Severity, place_key};
 use crate::chunk::ChunkId;
 use crate::format::blob::{BlobId, BlobKind};
-use crate::format::content::{Content, decode_items};
+use crate::format::content::{Content, Item, decode_items};
 use crate::format::entry::{Entries, Entry};
 use crate::index::Index;
 use crate::repository::blobs::{BlobReader, pack_label};
 use crate::repository::metadata::SnapshotInfo;
+use crate::repository::tree::{MAX_DEPTH, add_up, is_too_deep};
 use crate::repository::{ChunkName, RepositoryError, family};
 
 use std::ffi::OsStr;
@@ -26,24 +27,23 @@ impl Check<'_> {
     pub(super) fn own_chunks(&self) {
         let own = [("repository", self.repository.id), ("credential", self.repository.credential)];
         for (label, id) in own {
-            if !self.listed.contains_key(&id) {
-                let name = ChunkName { label: family(label), id };
+            let name = ChunkName { label: family(label), id };
+            if !self.listed.contains_key(&name) {
                 let message = "it is not in the store; this machine works with a copy of its own".into();
                 self.report(Severity::Error, "chunk-missing", Some(&name), message);
             }
         }
         for wanted in ["client", "roster"] {
-            if !self.listed.values().any(|listed| listed.label.as_str() == wanted) {
+            if !self.listed.keys().any(|name| name.label.as_str() == wanted) {
                 let message =
                     format!("there is no {wanted} chunk in the store; this machine works with a copy of its own");
                 self.report(Severity::Error, "chunk-missing", None, message);
             }
         }
-        for (id, listed) in &self.listed {
-            if !FAMILIES.contains(&listed.label.family()) {
-                let name = ChunkName { label: listed.label.clone(), id: *id };
+        for name in self.listed.keys() {
+            if !FAMILIES.contains(&name.label.family()) {
                 let message = "a chunk with a label that obnam does not use; it is ignored".into();
-                self.report(Severity::Warning, "unknown-label", Some(&name), message);
+                self.report(Severity::Warning, "unknown-label", Some(name), message);
             }
         }
     }
@@ -56,22 +56,22 @@ impl Check<'_> {
             let pack = pack?;
             let id = pack.info.id;
             let Ok(label) = pack_label(&pack) else { continue };
-            named.insert(id);
             let name = ChunkName { label, id };
-            match self.listed.get(&id) {
-                Some(listed) if listed.label == name.label && listed.size == pack.info.size => {
-                    good.insert(id);
+            named.insert(name.clone());
+            match self.listed.get(&name) {
+                Some(size) if *size == pack.info.size => {
+                    good.insert(name);
                 }
-                Some(listed) if listed.label == name.label => self.report(
+                Some(size) => self.report(
                     Severity::Error,
                     "pack-size",
                     Some(&name),
                     format!(
                         "it has {} bytes instead of {}; written by client {}",
-                        listed.size, pack.info.size, pack.info.writer
+                        size, pack.info.size, pack.info.writer
                     ),
                 ),
-                _ => self.report(
+                None => self.report(
                     Severity::Error,
                     "pack-missing",
                     Some(&name),
@@ -83,11 +83,10 @@ impl Check<'_> {
             }
         }
         self.good_packs = good;
-        for (id, listed) in &self.listed {
-            if matches!(listed.label.as_str(), "data" | "tree") && !named.contains(id) {
-                let name = ChunkName { label: listed.label.clone(), id: *id };
+        for name in self.listed.keys() {
+            if matches!(name.label.as_str(), "data" | "tree") && !named.contains(name) {
                 let message = "no index names this pack; left by a backup that was cut off, or added by somebody else. It takes space and does no harm".into();
-                self.report(Severity::Warning, "pack-unindexed", Some(&name), message);
+                self.report(Severity::Warning, "pack-unindexed", Some(name), message);
             }
         }
         Ok(named.len())
@@ -164,6 +163,10 @@ impl Walk<'_> {
         if self.check.watch.stop.load(Ordering::Relaxed) {
             return Err(RepositoryError::Interrupted);
         }
+        if is_too_deep(path) {
+            self.lost(path, format!("the directory is too deep: more than {MAX_DEPTH} levels"));
+            return Ok(false);
+        }
         let reader = self.reader;
         let leaves = match reader.leaves(content) {
             Ok(leaves) => leaves,
@@ -221,8 +224,9 @@ impl Walk<'_> {
     }
 
     fn file(&self, content: &Content, path: &std::path::Path) -> bool {
-        let mut levels = match content.items() {
-            Ok(items) => vec![(content.depth, items.collect::<Vec<_>>())],
+        let items = content.items().and_then(|items| add_up(items.collect(), content.size));
+        let mut levels = match items {
+            Ok(items) => vec![(content.depth, items)],
             Err(why) => {
                 self.lost(path, why.to_string());
                 return false;
@@ -231,15 +235,17 @@ impl Walk<'_> {
         while let Some((depth, items)) = levels.pop() {
             for item in items {
                 if depth == 0 {
-                    if let Err(why) = self.data_blob(&item.id) {
+                    if let Err(why) = self.data_blob(&item) {
                         self.lost(path, why);
                         return false;
                     }
                     continue;
                 }
                 let list = self.reader.read(BlobKind::List, &item.id).map_err(|why| why.to_string());
-                let below =
-                    list.and_then(|list| decode_items(&list).map(Iterator::collect).map_err(|why| why.to_string()));
+                let below = list.and_then(|list| {
+                    let items = decode_items(&list).map(Iterator::collect);
+                    items.and_then(|items| add_up(items, item.size)).map_err(|why| why.to_string())
+                });
                 match below {
                     Ok(below) => levels.push((depth - 1, below)),
                     Err(why) => {
@@ -253,18 +259,25 @@ impl Walk<'_> {
     }
 
     /// Whether a data blob is in a pack that is there, and did not fail to open.
-    fn data_blob(&self, id: &BlobId) -> Result<(), String> {
-        let bad = self.check.bad_blobs.lock().expect("no panic while the lock is held");
+    fn data_blob(&self, item: &Item) -> Result<(), String> {
+        let id = &item.id;
+        let bad = self.check.bad_places.lock().expect("no panic while the lock is held");
         let mut found = Vec::new();
         for location in self.reader.index.locations(id) {
+            let place = &location.record.place;
+            if place.kind != BlobKind::Data || u64::from(place.raw) != item.size {
+                continue;
+            }
             let Ok(pack) = location.pack() else { continue };
-            if self.check.good_packs.contains(&pack.info.id) && !bad.contains(&(pack.info.id, *id)) {
+            let Ok(label) = pack_label(&pack) else { continue };
+            let name = ChunkName { label, id: pack.info.id };
+            if self.check.good_packs.contains(&name) && !bad.contains(&place_key(&name, place)) {
                 return Ok(());
             }
             found.push(format!("{}/{}", pack.info.label, pack.info.id));
         }
         if found.is_empty() {
-            Err(format!("contents are lost: no index names a pack that holds blob {id}"))
+            Err(format!("contents are lost: no index names a pack that holds blob {id} of {} bytes", item.size))
         } else {
             Err(format!("contents are lost with {}", found.join(", ")))
         }

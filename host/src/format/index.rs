@@ -5,7 +5,7 @@ use minicbor::{Decode, Encode};
 use super::blob::{BlobId, BlobKind};
 use super::pack::BlobPlace;
 use super::{Fields, FormatError, WriterTag};
-use crate::chunk::ChunkId;
+use crate::chunk::{ChunkId, MAX_CHUNK_SIZE};
 
 /// Length of one record.
 pub const RECORD_SIZE: usize = 52;
@@ -96,8 +96,17 @@ impl IndexPayload {
         IndexPayload { packs, records, supersedes: Vec::new(), references: None }
     }
 
-    /// The records. Refuses a payload whose records are not sorted, or name packs or ranges that are not there.
+    /// The records. Refuses a payload whose records are not sorted, or name packs or ranges that are not there, or whose
+    /// packs cannot be packs.
     pub fn records(&self) -> Result<Vec<Record>, FormatError> {
+        for pack in &self.packs {
+            if !matches!(pack.label.as_str(), "data" | "tree") {
+                return Err(FormatError::Malformed("an index of a pack with another label than data or tree"));
+            }
+            if pack.size > MAX_CHUNK_SIZE {
+                return Err(FormatError::Malformed("an index of a pack of more than 64 MiB"));
+            }
+        }
         if !self.records.len().is_multiple_of(RECORD_SIZE) {
             return Err(FormatError::Malformed("index records that are no multiple of 52 bytes"));
         }

@@ -251,7 +251,8 @@ pub fn merge(sources: &[&dyn Source], directory: &Path, path: &Path) -> Result<A
 
 fn write(sources: &[&dyn Source], file: &mut File) -> Result<(), RunError> {
     let covered: Vec<ChunkId> = sources.iter().flat_map(|source| source.covered()).collect();
-    let mut places: HashMap<(ChunkId, WriterTag), u32> = HashMap::new();
+    // By all that is said of a pack, so that two index chunks that say different things of it stay apart.
+    let mut places: HashMap<blake3::Hash, u32> = HashMap::new();
     let mut renumbered: Vec<Vec<u32>> = Vec::new();
     let (mut ends, mut texts) = (Vec::<u8>::new(), Vec::<u8>::new());
     for source in sources {
@@ -259,8 +260,9 @@ fn write(sources: &[&dyn Source], file: &mut File) -> Result<(), RunError> {
         for place in 0..source.pack_count() {
             let IndexedPack { info, signer } = source.pack(place)?;
             let next = places.len() as u32;
-            let place = *places.entry((info.id, signer)).or_insert_with(|| {
-                texts.extend_from_slice(&to_cbor(&PackText { info, signer }));
+            let text = to_cbor(&PackText { info, signer });
+            let place = *places.entry(blake3::hash(&text)).or_insert_with(|| {
+                texts.extend_from_slice(&text);
                 ends.extend_from_slice(&(texts.len() as u64).to_le_bytes());
                 next
             });

@@ -35,7 +35,8 @@ pub struct BlobReader<'r> {
     pub repository: &'r Repository,
     /// Where blobs stand.
     pub index: &'r Index,
-    openers: Mutex<HashMap<ChunkId, Arc<PackOpener>>>,
+    /// By the hash of the header: several index chunks may claim different headers for one pack.
+    openers: Mutex<HashMap<blake3::Hash, Arc<PackOpener>>>,
     packs: Mutex<Vec<(ChunkId, Bytes)>>,
     blob_openers: Mutex<Vec<BlobOpener>>,
 }
@@ -63,14 +64,15 @@ impl<'r> BlobReader<'r> {
     /// What opens a pack, from the header that the index repeats.
     pub fn opener(&self, pack: &IndexedPack) -> Result<Arc<PackOpener>, FormatError> {
         let mut openers = self.openers.lock().expect("no panic while the lock is held");
-        if let Some(opener) = openers.get(&pack.info.id) {
+        let header = blake3::hash(&pack.info.header);
+        if let Some(opener) = openers.get(&header) {
             return Ok(opener.clone());
         }
         let opener = Arc::new(open_header(self.repository, &pack_label(pack)?, &Header::parse(&pack.info.header)?)?);
         if openers.len() >= KEPT_CIPHERS {
             openers.clear();
         }
-        openers.insert(pack.info.id, opener.clone());
+        openers.insert(header, opener.clone());
         Ok(opener)
     }
 

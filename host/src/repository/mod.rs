@@ -185,7 +185,7 @@ pub enum RepositoryError {
 }
 
 /// A chunk's label and id.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkName {
     /// Its label.
     pub label: Label,

@@ -7,6 +7,23 @@ use crate::format::blob::BlobKind;
 use crate::format::content::{Content, Item, decode_items};
 use crate::format::entry::{Entries, Entry};
 
+/// Directories below one another, at most; more would outgrow stack and open files of whoever walks them.
+pub(crate) const MAX_DEPTH: usize = 1000;
+
+/// Whether a directory with this path is deeper than [`MAX_DEPTH`].
+pub(crate) fn is_too_deep(path: &std::path::Path) -> bool {
+    path.components().count() > MAX_DEPTH
+}
+
+/// Calls `work` on a thread whose stack suffices for [`MAX_DEPTH`] directories, whatever stack the caller has.
+pub(crate) fn with_deep_stack<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R, RepositoryError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("tree".into()).stack_size(64 << 20).spawn_scoped(scope, work);
+        let thread = thread.map_err(crate::local::io_error("start a thread for", std::path::Path::new("the tree")))?;
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
 fn malformed(what: &str) -> impl Fn(FormatError) -> RepositoryError {
     move |why| RepositoryError::Malformed { what: what.to_owned(), why }
 }

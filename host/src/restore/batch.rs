@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::chunk::{ChunkId, Label};
+use crate::format::blob::{BlobId, BlobKind};
 use crate::format::content::Item;
 use crate::format::entry::Entry;
 use crate::format::pack::BlobPlace;
@@ -79,11 +80,14 @@ pub struct Batch {
     pub files: Vec<FileJob>,
     /// The packs, in the order in which they were first needed.
     pub packs: Vec<PackJob>,
-    /// Blobs that no index names.
+    /// Blobs that no index names, at least not with the length that the content gives them.
     pub lost: Vec<(Item, Destination)>,
     blobs: usize,
-    pack_places: HashMap<ChunkId, usize>,
-    blob_places: HashMap<(ChunkId, u32), (usize, usize)>,
+    /// By label, id and hash of the header: what a hostile index chunk says of a pack must not get in the way of what a
+    /// good one says.
+    pack_places: HashMap<(Label, ChunkId, blake3::Hash), usize>,
+    /// By pack, offset and blob, for the same reason.
+    blob_places: HashMap<(usize, u32, BlobId), usize>,
 }
 
 impl Batch {
@@ -111,24 +115,28 @@ impl Batch {
         self.blobs += 1;
         *self.files[destination.file].missing.get_mut() += 1;
         let found = reader.index.locations(&item.id).find_map(|location| {
+            let place = location.record.place;
+            if place.kind != BlobKind::Data || u64::from(place.raw) != item.size {
+                return None;
+            }
             let pack = location.pack().ok()?;
             let label = pack_label(&pack).ok()?;
             reader.opener(&pack).ok()?;
-            Some((pack, label, location.record.place))
+            Some((pack, label, place))
         });
         let Some((pack, label, place)) = found else {
             self.lost.push((item, destination));
             return;
         };
-        let id = pack.info.id;
-        let job = *self.pack_places.entry(id).or_insert_with(|| {
+        let key = (label.clone(), pack.info.id, blake3::hash(&pack.info.header));
+        let job = *self.pack_places.entry(key).or_insert_with(|| {
             self.packs.push(PackJob { label, pack, wanted: Vec::new() });
             self.packs.len() - 1
         });
         let wanted = &mut self.packs[job].wanted;
-        let (_, blob) = *self.blob_places.entry((id, place.offset)).or_insert_with(|| {
+        let blob = *self.blob_places.entry((job, place.offset, place.id)).or_insert_with(|| {
             wanted.push(Wanted { place, destinations: Vec::new() });
-            (job, wanted.len() - 1)
+            wanted.len() - 1
         });
         wanted[blob].destinations.push(destination);
     }

@@ -39,7 +39,7 @@ pub fn fetch(reader: &BlobReader<'_>, target: &Target, watch: &Watch, mut batch:
         fetch.finish(file);
     }
     for (item, destination) in &batch.lost {
-        let why = format!("no index names a pack that holds blob {}", item.id);
+        let why = format!("no index names a pack that holds blob {} of {} bytes", item.id, item.size);
         fetch.lost(item.size, *destination, &why);
     }
     let next = AtomicUsize::new(0);
@@ -110,7 +110,12 @@ impl Fetch<'_, '_> {
         }
         // This place did not give it; others may.
         match self.reader.read(BlobKind::Data, &blob.place.id) {
-            Ok(plaintext) => self.write(blob, &plaintext),
+            Ok(plaintext) if plaintext.len() as u64 == u64::from(blob.place.raw) => self.write(blob, &plaintext),
+            Ok(_) => {
+                for destination in &blob.destinations {
+                    self.lost(blob.place.raw.into(), *destination, "the blob has another length than the content says");
+                }
+            }
             Err(why) => {
                 for destination in &blob.destinations {
                     self.lost(blob.place.raw.into(), *destination, &why.to_string());

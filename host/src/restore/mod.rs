@@ -22,6 +22,7 @@ use crate::format::content::Content;
 use crate::format::roster::Role;
 use crate::index::Index;
 use crate::repository::blobs::BlobReader;
+use crate::repository::tree::with_deep_stack;
 use crate::repository::{Repository, RepositoryError};
 
 /// What the caller of a restore watches, and how it ends one.
@@ -104,5 +105,5 @@ pub fn run(
     }
     let target = target::Target::open(target)?;
     let reader = BlobReader::new(repository, index);
-    plan::Planner::new(&reader, &target, watch).restore(root)
+    with_deep_stack(|| plan::Planner::new(&reader, &target, watch).restore(root))?
 }

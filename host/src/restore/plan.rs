@@ -14,6 +14,7 @@ use crate::format::content::Content;
 use crate::format::entry::{Entry, EntryType, Pair};
 use crate::repository::RepositoryError;
 use crate::repository::blobs::BlobReader;
+use crate::repository::tree::{MAX_DEPTH, is_too_deep};
 
 /// See the head of this module.
 pub struct Planner<'a, 'r> {
@@ -63,6 +64,13 @@ impl<'a, 'r> Planner<'a, 'r> {
     }
 
     fn directory(&mut self, directory: &OwnedFd, path: &Path, content: &Content) -> Result<(), RestoreError> {
+        if is_too_deep(path) {
+            self.problem(
+                path,
+                format!("what is below is not restored: the directory is too deep, more than {MAX_DEPTH} levels"),
+            );
+            return Ok(());
+        }
         let reader = self.reader;
         let mut lost = Vec::new();
         let mut failure = None;
@@ -134,10 +142,16 @@ impl<'a, 'r> Planner<'a, 'r> {
             self.problem(&path, "the snapshot has no contents for this file");
             return Ok(());
         };
+        let leaves = match self.reader.leaves(&content) {
+            Ok(leaves) => leaves,
+            Err(why) => {
+                self.problem(&path, format!("it is not restored: {why}"));
+                return Ok(());
+            }
+        };
         let mut file = self.batch.add_file(path.clone(), entry, false);
         let mut offset = 0;
-        let leaves = self.reader.leaves(&content).map_err(RestoreError::from);
-        for leaf in leaves? {
+        for leaf in leaves {
             let item = match leaf {
                 Ok(item) => item,
                 Err(why) => {

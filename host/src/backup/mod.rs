@@ -44,6 +44,7 @@ use crate::format::content::Content;
 use crate::format::roster::Role;
 use crate::format::snapshot::{Snapshot, Statistics};
 use crate::local::lock::BackupLock;
+use crate::repository::metadata::SnapshotInfo;
 use crate::repository::{Repository, RepositoryError};
 
 /// Files waiting between walker and workers, and events between walker and assembler.
@@ -167,6 +168,9 @@ fn attempt(repository: &Repository, options: &Options, watch: &Watch) -> Result<
     let snapshots = repository.snapshots(&listing)?;
     let index = repository.load_index(&listing)?;
     let tombstoned = repository.tombstoned()?;
+    let own = |info: &&SnapshotInfo| info.snapshot.client == repository.client.tag && !info.is_partial();
+    let last = snapshots.iter().filter(own).max_by_key(|info| info.snapshot.sequence).map(|info| &*info.snapshot);
+    let previous = if options.force { Previous::none() } else { Previous::load_or_rebuild(repository, &index, last)? };
     let keys = repository.sealing_keys();
     let parameters = &repository.roster.parameters;
     let malformed = |why| RepositoryError::Malformed { what: "the repository's parameters".into(), why };
@@ -178,7 +182,7 @@ fn attempt(repository: &Repository, options: &Options, watch: &Watch) -> Result<
         hasher: BlobHasher::new(&keys.blob_id),
         chunker: KeyedGear::new(&keys.chunker, parameters).map_err(malformed)?,
         packers: Packers::new(parameters),
-        previous: if options.force { Previous::none() } else { Previous::load(repository) },
+        previous,
         state: StateWriter::create(repository, started)?,
         large: AtomicUsize::new(0),
         failure: Mutex::default(),

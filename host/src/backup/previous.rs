@@ -1,12 +1,13 @@
 //! What the backup before saw: the entries of each directory, in a local file, so that files that have not changed are
-//! not opened. Writers need it because they cannot read trees; for all it is faster. It is a cache: without it, files
-//! are read again, and nothing is stored twice.
+//! not opened. Writers need it because they cannot read trees; for all it is faster. It is a cache: without it, readers
+//! make it again from the trees of their last snapshot; writers read all files again, and store nothing twice.
 //!
 //! Layout, little-endian: magic "OBNAMFST" (8), records (bytes), table (sorted: key (16), offset (8), length (4), first
 //! 4 bytes of the record's BLAKE3), foot: offset of the table (8), number of entries (8), start of that backup (seconds
 //! 8, nanoseconds 4), BLAKE3 of table and the 28 bytes before (32). A record is a piece of a directory's entries (key:
 //! BLAKE3 of its path, NUL, number of the piece), or a list blob (key: its id).
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -18,13 +19,16 @@ use tempfile::NamedTempFile;
 
 use super::Shared;
 use super::files::Stamp;
-use crate::format::blob::BlobId;
+use crate::format::blob::{BlobId, BlobKind};
 use crate::format::content::{Content, decode_items};
 use crate::format::entry::{Entries, Entry, EntryType};
+use crate::format::snapshot::Snapshot;
 use crate::format::{Fields, FormatError, Time};
+use crate::index::Index;
 use crate::local::{LocalError, io_error};
 use crate::mapped;
-use crate::repository::Repository;
+use crate::repository::blobs::BlobReader;
+use crate::repository::{Repository, RepositoryError};
 
 const MAGIC: &[u8; 8] = b"OBNAMFST";
 const ROW: usize = 16 + 8 + 4 + 4;
@@ -107,6 +111,25 @@ impl Previous {
         Previous(Mapped::open(&file(repository)))
     }
 
+    /// The one that was kept; where there is none, what a snapshot's trees say, as far as this client can read them.
+    pub fn load_or_rebuild(
+        repository: &Repository,
+        index: &Index,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<Self, RepositoryError> {
+        let kept = Previous::load(repository);
+        let Some(snapshot) = snapshot.filter(|_| kept.0.is_none() && repository.can_read()) else { return Ok(kept) };
+        let state = StateWriter::create(repository, snapshot.started)?;
+        let reader = BlobReader::new(repository, index);
+        let mut directories = vec![(PathBuf::from("/"), snapshot.root.clone())];
+        while let Some((path, content)) = directories.pop() {
+            // What cannot be read is read again from the source.
+            let _ = rebuild_directory(&reader, &state, &path, &content, &mut directories);
+        }
+        state.finish();
+        Ok(Previous::load(repository))
+    }
+
     /// The entries of a directory.
     pub fn directory(&self, path: &Path) -> PreviousEntries<'_> {
         PreviousEntries { previous: self, path: path.to_owned(), next_piece: 0, entries: None, ahead: None }
@@ -120,6 +143,27 @@ impl Previous {
     fn is_racy(&self, time: Time) -> bool {
         self.0.as_ref().is_none_or(|mapped| time.seconds >= mapped.started.seconds - 1)
     }
+}
+
+fn rebuild_directory(
+    reader: &BlobReader<'_>,
+    state: &StateWriter,
+    path: &Path,
+    content: &Content,
+    directories: &mut Vec<(PathBuf, Content)>,
+) -> Result<(), RepositoryError> {
+    for (number, leaf) in reader.leaves(content)?.enumerate() {
+        let piece = reader.read(BlobKind::Tree, &leaf?.id)?;
+        state.keep_piece(path, number as u32, &piece);
+        for entry in Entries::new(&piece).flatten() {
+            let Some(content) = entry.content else { continue };
+            match entry.kind {
+                EntryType::Directory => directories.push((path.join(OsStr::from_bytes(&entry.name)), content)),
+                _ => reader.for_each_list(&content, |id, list| state.keep_list(id, list))?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The entries of one directory, asked for in ascending order of name.

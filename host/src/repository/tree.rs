@@ -3,7 +3,7 @@
 use super::RepositoryError;
 use super::blobs::BlobReader;
 use crate::format::FormatError;
-use crate::format::blob::BlobKind;
+use crate::format::blob::{BlobId, BlobKind};
 use crate::format::content::{Content, Item, decode_items};
 use crate::format::entry::{Entries, Entry};
 
@@ -87,6 +87,28 @@ impl<'r> BlobReader<'r> {
     /// The data blobs of a file, or the tree blobs of a directory, in order.
     pub fn leaves(&self, content: &Content) -> Result<Leaves<'_, 'r>, RepositoryError> {
         Leaves::new(self, content)
+    }
+
+    /// Calls `each` for every list blob of a content.
+    pub fn for_each_list(
+        &self,
+        content: &Content,
+        mut each: impl FnMut(&BlobId, &[u8]),
+    ) -> Result<(), RepositoryError> {
+        if content.depth == 0 {
+            return Ok(());
+        }
+        let mut levels = vec![(content.depth, content.items().map_err(malformed("a content"))?.collect::<Vec<_>>())];
+        while let Some((depth, items)) = levels.pop() {
+            for item in items {
+                let list = self.read(BlobKind::List, &item.id)?;
+                each(&item.id, &list);
+                if depth > 1 {
+                    levels.push((depth - 1, decode_items(&list).map_err(malformed("a content list"))?.collect()));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Calls `each` for every entry of a directory, in order. A piece that cannot be read is given to `lost`; the rest

@@ -70,6 +70,7 @@ pub fn assemble(
                     shared.watch.problem(path, why.as_str());
                     Ok(())
                 }
+                FileResult::Over => break,
             },
             Event::Leave => match stack.pop() {
                 Some(open) => match open.finish(shared, uploads) {

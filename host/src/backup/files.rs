@@ -54,6 +54,8 @@ pub enum FileResult {
     Read(Content, Stamp, Option<String>),
     /// It could not be read.
     Failed(String),
+    /// The backup ended before it was read.
+    Over,
 }
 
 /// Where a result will be.
@@ -118,13 +120,13 @@ pub fn work(
 impl Worker<'_> {
     fn file(&mut self, task: FileTask) {
         let result = if self.shared.is_over() {
-            FileResult::Failed("not read, because the backup has ended".into())
+            FileResult::Over
         } else {
             match self.read(&task.path, task.stamp) {
                 Ok(result) => result,
                 Err(error) => {
                     self.shared.fail(error);
-                    FileResult::Failed("not read, because the backup has failed".into())
+                    FileResult::Over
                 }
             }
         };

@@ -188,7 +188,16 @@ fn attempt(repository: &Repository, options: &Options, watch: &Watch) -> Result<
         failure: Mutex::default(),
         failed: AtomicBool::new(false),
     };
-    let root = pipeline(&shared)?;
+    let root = match pipeline(&shared) {
+        Ok(root) => root,
+        Err(error) => {
+            // What was stored is of use to the next backup; that this one fails is already being said.
+            if let Err(error) = shared.session.flush(repository) {
+                tracing::info!("no index of what was stored could be written: {error}");
+            }
+            return Err(error);
+        }
+    };
     commit::commit(shared, &snapshots, started, root)
 }
 

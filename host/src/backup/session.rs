@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant};
 
 use crate::chunk::ChunkId;
 use crate::format::WriterTag;
@@ -23,6 +24,8 @@ use crate::repository::{Repository, RepositoryError, tagged};
 
 /// An index chunk is written for this many records (7 MB).
 const SEGMENT: usize = 128 << 10;
+/// Or when the last one is this old.
+const FLUSH_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Shards of the set of claims, so that threads seldom wait for each other.
 const SHARDS: usize = 16;
 
@@ -72,12 +75,19 @@ impl UsedRun {
     }
 }
 
-#[derive(Default)]
 struct Pending {
     packs: Vec<PackInfo>,
     records: Vec<Record>,
     /// Live bytes of packs that this backup has stored.
     live: BTreeMap<ChunkId, u64>,
+    /// When the last index chunk was written.
+    since: Instant,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Pending { packs: Vec::new(), records: Vec::new(), live: BTreeMap::new(), since: Instant::now() }
+    }
 }
 
 /// See the head of this module.
@@ -146,7 +156,8 @@ impl Session {
         }
     }
 
-    /// Takes note of a pack that is durable. Writes an index chunk when there is enough for one.
+    /// Takes note of a pack that is durable. Writes an index chunk when there is enough for one, or when the last one is
+    /// some minutes old, so that a backup that is cut off does not store again what it has stored.
     pub fn pack_stored(&self, repository: &Repository, pack: FinishedPack) -> Result<(), RepositoryError> {
         let mut pending = self.pending.lock().expect("no panic while the lock is held");
         let number = pending.packs.len() as u32;
@@ -159,11 +170,20 @@ impl Session {
             writer: self.tag,
         });
         pending.records.extend(pack.blobs.into_iter().map(|place| Record { pack: number, place }));
-        if pending.records.len() < SEGMENT {
+        if pending.records.len() < SEGMENT && pending.since.elapsed() < FLUSH_AFTER {
             return Ok(());
         }
-        let full = std::mem::take(&mut *pending);
-        let Pending { packs, records, live } = full;
+        self.write_index(repository, &mut pending)
+    }
+
+    /// Writes an index chunk for what has none yet: for a backup that ends early.
+    pub fn flush(&self, repository: &Repository) -> Result<(), RepositoryError> {
+        let mut pending = self.pending.lock().expect("no panic while the lock is held");
+        if pending.packs.is_empty() { Ok(()) } else { self.write_index(repository, &mut pending) }
+    }
+
+    fn write_index(&self, repository: &Repository, pending: &mut Pending) -> Result<(), RepositoryError> {
+        let Pending { packs, records, live, .. } = std::mem::take(pending);
         pending.live = live;
         let payload = IndexPayload::new(packs, records);
         let stored = repository.put_signed(&tagged("index", &self.tag), Context::Index, to_cbor(&payload))?;

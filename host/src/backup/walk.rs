@@ -185,7 +185,7 @@ impl Walker<'_> {
         let task = FileTask { path: path.to_owned(), stamp, ticket: ticket.clone() };
         self.send(Event::File(Box::new(entry), path.to_owned(), ticket.clone()))?;
         if let Err(crossbeam_channel::SendError(task)) = self.files.send(task) {
-            let _ = task.ticket.set(super::files::FileResult::Failed("the backup has ended".into()));
+            let _ = task.ticket.set(super::files::FileResult::Over);
             return Err(Over);
         }
         Ok(())

@@ -76,8 +76,8 @@ impl Target {
         }
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         match openat2(&self.root, path, flags, mode, resolve) {
-            // Kernels before 5.6, and sandboxes that do not know the call.
-            Err(Errno::NOSYS | Errno::PERM) => self.open_stepwise(path, flags, mode),
+            // Kernels before 5.6, and sandboxes that do not know the call; paths above 4,096 bytes.
+            Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG) => self.open_stepwise(path, flags, mode),
             opened => Ok(opened?),
         }
     }
@@ -141,7 +141,7 @@ impl Target {
             mknodat(parent, name, kind, Mode::RUSR | Mode::WUSR, makedev(number(major)?, number(minor)?))?;
         }
         let (uid, gid) = self.owner(entry);
-        self.owned(chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW), entry)?;
+        self.owned(chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW), entry)?;
         if entry.kind != EntryType::Symlink {
             // What was just made here is no symbolic link, so the call does not go through one.
             rustix::fs::chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
@@ -152,7 +152,7 @@ impl Target {
     /// Sets owner, mode and times of an open file or directory, in this order: a change of owner clears setuid.
     pub fn set_metadata(&self, file: impl AsFd, entry: &Entry) -> io::Result<()> {
         let (uid, gid) = self.owner(entry);
-        self.owned(fchown(&file, Some(uid), Some(gid)), entry)?;
+        self.owned(fchown(&file, uid, gid), entry)?;
         fchmod(&file, Mode::from_raw_mode(entry.mode))?;
         Ok(futimens(&file, &times(entry))?)
     }
@@ -176,7 +176,8 @@ impl Target {
     }
 
     /// The owner and group on this machine: by name where this machine knows it, else by number.
-    fn owner(&self, entry: &Entry) -> (Uid, Gid) {
+    /// Neither where the number is that which means "leave it".
+    fn owner(&self, entry: &Entry) -> (Option<Uid>, Option<Gid>) {
         let mut users = self.owners.lock().expect("no panic while the lock is held");
         let mut look = |is_group: bool, name: &Option<Vec<u8>>, number: u32| {
             let Some(name) = name else { return number };
@@ -192,7 +193,8 @@ impl Target {
         };
         let uid = look(false, &entry.user, entry.uid);
         let gid = look(true, &entry.group, entry.gid);
-        (Uid::from_raw(uid), Gid::from_raw(gid))
+        let is_one = |number: &u32| *number != u32::MAX;
+        (Some(uid).filter(is_one).map(Uid::from_raw), Some(gid).filter(is_one).map(Gid::from_raw))
     }
 }
 

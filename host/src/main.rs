@@ -1,10 +1,13 @@
 //! The `obnam` program; see the library's module `cli`.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|info| {
-        eprintln!("obnam: this is a defect of obnam, not of your data; please report it: {info}");
+        // Not `eprintln!`: a panic in here would hide the first one.
+        let mut stderr = std::io::stderr().lock();
+        let _ = writeln!(stderr, "obnam: this is a defect of obnam, not of your data; please report it: {info}");
     }));
     ExitCode::from(obnam::cli::main())
 }

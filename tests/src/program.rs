@@ -7,10 +7,13 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// The program. It lies beside the directory `deps` of the running test. `cargo test` for the workspace builds it;
-/// where it is missing or older than its sources, it is built here.
+/// where it is missing or older than its sources, it is built here. `OBNAM_TEST_PROGRAM` names another one to test.
 pub fn obnam() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
+        if let Some(program) = std::env::var_os("OBNAM_TEST_PROGRAM") {
+            return program.into();
+        }
         let test = std::env::current_exe().unwrap();
         let profile = test.parent().unwrap().parent().unwrap();
         let program = profile.join("obnam");
@@ -58,7 +61,8 @@ fn newest_source() -> SystemTime {
 pub fn provide_compiled_plugins(cache: &Path) {
     static COMPILED: OnceLock<PathBuf> = OnceLock::new();
     let compiled = COMPILED.get_or_init(|| {
-        let place = obnam().with_file_name("obnam-tests-compiled");
+        let test = std::env::current_exe().unwrap();
+        let place = test.parent().unwrap().with_file_name("obnam-tests-compiled");
         // Fails, since there is no repository, but has to load the plugin to find that out.
         let nowhere = place.join("nowhere");
         let _ = Command::new(obnam())

@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::Shared;
 use super::list::ListWriter;
@@ -338,8 +339,23 @@ impl From<RepositoryError> for Failure {
 
 /// Opens a file for reading: not through a symbolic link, and not waiting for the writer of a FIFO.
 fn open(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-    OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    match OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path) {
+        // The system takes paths of up to 4,096 bytes at once.
+        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => open_stepwise(path, flags),
+        opened => opened,
+    }
+}
+
+fn open_stepwise(path: &Path, flags: OFlags) -> io::Result<File> {
+    let steps = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut directory = openat(CWD, "/", steps, Mode::empty())?;
+    let names = path.strip_prefix("/").unwrap_or(path);
+    for name in names.parent().into_iter().flatten() {
+        directory = openat(&directory, name, steps, Mode::empty())?;
+    }
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+    Ok(openat(&directory, name, OFlags::RDONLY | OFlags::CLOEXEC | flags, Mode::empty())?.into())
 }
 
 fn stamp(file: &File) -> io::Result<Stamp> {

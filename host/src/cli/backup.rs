@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::context::host_name;
-use super::output::{Output, count, size};
+use super::output::{self, Output, count, size};
 use super::progress::{State, shown};
 use super::{Failure, Global, exit, interrupt};
 use crate::backup::roots::{Roots, absolute};
@@ -67,9 +67,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     let outcome = shown(output, look, || back_up(&repository, &options, &watch));
     let problems = watch.problems();
     if !output.json {
-        for problem in &problems {
-            eprintln!("warning: {}: {}", problem.path.display(), problem.message);
-        }
+        output::problems(&problems);
     }
     let outcome = match outcome {
         Ok(outcome) => outcome,

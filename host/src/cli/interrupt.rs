@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
+use super::output::complain;
+
 static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 static LISTENING: AtomicBool = AtomicBool::new(false);
 
@@ -18,7 +20,7 @@ pub fn install() {
         if again || !LISTENING.load(Ordering::Relaxed) {
             std::process::exit(INTERRUPTED);
         }
-        eprintln!("obnam: ending; interrupt again to end at once");
+        complain("obnam: ending; interrupt again to end at once");
     });
     if let Err(error) = handled {
         tracing::info!("interrupts end the program at once: {error}");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::output::{Output, printable};
+use super::output::{Output, complain, printable};
 use super::{Failure, Global, exit};
 use crate::format::content::Content;
 use crate::format::entry::{Entry, EntryType};
@@ -62,7 +62,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
 
 fn finish(repository: &Repository, output: &mut Output, damaged: bool) -> Result<u8, Failure> {
     for warning in repository.warnings.all() {
-        eprintln!("warning: {}", warning.message);
+        complain(format_args!("warning: {}", warning.message));
     }
     output.flush()?;
     Ok(if damaged { exit::INCOMPLETE } else { exit::OK })

@@ -1,12 +1,15 @@
 //! What is printed: results on standard output, warnings and progress on standard error. With `--json`, standard output
 //! holds JSON only: one document, or for listings one object per line (`docs/json.md`).
 
+use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Failure;
+use crate::backup::Problem;
 use crate::repository::Warning;
 
 /// Where a command prints.
@@ -71,7 +74,7 @@ impl Output {
     pub fn warnings(&mut self, warnings: &[Warning]) {
         if !self.json {
             for warning in warnings {
-                eprintln!("warning: {}", warning.message);
+                complain(format_args!("warning: {}", warning.message));
             }
         }
     }
@@ -88,9 +91,23 @@ impl Output {
             });
             let _ = writeln!(self.out, "{document}").and_then(|()| self.out.flush());
         } else {
-            eprintln!("obnam: {failure}");
+            complain(format_args!("obnam: {failure}"));
         }
         code
+    }
+}
+
+/// Prints a line on standard error. Unlike `eprintln!` it does not panic when nobody listens, or the disk that standard
+/// error goes to is full: what the command has done is worth more than the complaint.
+pub fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Prints problems with files on standard error.
+pub fn problems(problems: &[Problem]) {
+    for problem in problems {
+        let path = printable(problem.path.as_os_str().as_bytes());
+        complain(format_args!("warning: {path}: {}", problem.message));
     }
 }
 

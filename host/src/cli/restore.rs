@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
-use super::output::{Output, count, size};
+use super::output::{self, Output, count, size};
 use super::progress::{State, shown};
 use super::{Failure, Global, exit, interrupt};
 use crate::restore::{Watch, run as bring_back};
@@ -42,9 +42,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     let warnings = repository.warnings.all();
     output.warnings(&warnings);
     if !output.json {
-        for problem in &problems {
-            eprintln!("warning: {}: {}", problem.path.display(), problem.message);
-        }
+        output::problems(&problems);
     }
     restored?;
     let incomplete = !problems.is_empty();

@@ -5,7 +5,7 @@ use super::blobs::BlobReader;
 use crate::format::FormatError;
 use crate::format::blob::{BlobId, BlobKind};
 use crate::format::content::{Content, Item, decode_items};
-use crate::format::entry::{Entries, Entry};
+use crate::format::entry::{Entries, Entry, EntryType};
 
 /// Directories below one another, at most; more would outgrow stack and open files of whoever walks them.
 pub(crate) const MAX_DEPTH: usize = 1000;
@@ -168,7 +168,9 @@ impl<'r> BlobReader<'r> {
                 Err,
             )?;
             match &found {
-                Some(Entry { content: Some(content), .. }) if parts.peek().is_some() => directory = content.clone(),
+                Some(Entry { kind: EntryType::Directory, content: Some(content), .. }) if parts.peek().is_some() => {
+                    directory = content.clone();
+                }
                 Some(_) if parts.peek().is_none() => {}
                 _ => return Ok(None),
             }

@@ -25,7 +25,7 @@ pub struct Planner<'a, 'r> {
     /// Where each file with several links was first made.
     linked: HashMap<Pair, PathBuf>,
     /// Links to be made when the files of the batch are there.
-    links: Vec<(PathBuf, PathBuf)>,
+    links: Vec<(PathBuf, PathBuf, EntryType)>,
     /// Directories whose contents are complete when the batch is done, those below first.
     directories: Vec<(PathBuf, Entry)>,
 }
@@ -105,6 +105,13 @@ impl<'a, 'r> Planner<'a, 'r> {
             EntryType::Directory => self.subdirectory(parent, path, entry),
             EntryType::File => self.file(path, entry),
             _ => {
+                if let Some(link) = entry.hard_link {
+                    if let Some(first) = self.linked.get(&link) {
+                        self.links.push((first.clone(), path, entry.kind));
+                        return Ok(());
+                    }
+                    self.linked.insert(link, path.clone());
+                }
                 match self.target.make_other(parent, &entry) {
                     Ok(()) => self.watch.others.add(1),
                     Err(error) => {
@@ -133,7 +140,7 @@ impl<'a, 'r> Planner<'a, 'r> {
     fn file(&mut self, path: PathBuf, entry: Entry) -> Result<(), RestoreError> {
         if let Some(link) = entry.hard_link {
             if let Some(first) = self.linked.get(&link) {
-                self.links.push((first.clone(), path));
+                self.links.push((first.clone(), path, entry.kind));
                 return Ok(());
             }
             self.linked.insert(link, path.clone());
@@ -176,9 +183,10 @@ impl<'a, 'r> Planner<'a, 'r> {
     fn work(&mut self) -> Result<(), RestoreError> {
         let batch = std::mem::take(&mut self.batch);
         fetch::fetch(self.reader, self.target, self.watch, batch)?;
-        for (first, path) in std::mem::take(&mut self.links) {
+        for (first, path, kind) in std::mem::take(&mut self.links) {
             match self.target.link(&first, &path) {
-                Ok(()) => self.watch.files.add(1),
+                Ok(()) if kind == EntryType::File => self.watch.files.add(1),
+                Ok(()) => self.watch.others.add(1),
                 Err(error) => self.problem(&path, format!("cannot link it to {}: {error}", first.display())),
             }
         }

@@ -142,6 +142,6 @@ mod tests {
         // A golden value: cuts are not needed for reading, but moving them would store everything again.
         let lengths = pieces(&chunker(7), &noise(16 << 10));
         assert_eq!(lengths.iter().sum::<usize>(), 16 << 10);
-        assert_eq!(hex::encode(&blake3::hash(format!("{lengths:?}").as_bytes()).as_bytes()[..8]), "GOLDEN");
+        assert_eq!(hex::encode(&blake3::hash(format!("{lengths:?}").as_bytes()).as_bytes()[..8]), "e87b484f2573bf13");
     }
 }

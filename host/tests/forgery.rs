@@ -187,8 +187,9 @@ fn a_valid_chunk_under_another_label_is_reported_and_ignored() {
     }
 }
 
+/// And every other chunk of it.
 #[test]
-fn chunks_of_another_repository_are_reported_and_ignored() {
+fn snapshot_of_another_repository_is_reported_and_ignored() {
     let scene = Scene::new();
     let other = Scene::new();
     let mut added = Vec::new();
@@ -260,6 +261,12 @@ fn many_foreign_credentials_do_not_hide_the_right_one() {
     let scene = Scene::new();
     for n in 0..40 {
         scene.world.party(&format!("stranger {n}"));
+        scene.world.add("credential", noise(n, 400));
+    }
+    scene.assert_unharmed();
+    // Nor where the store does not say when it took what.
+    for (_, (_, stored)) in scene.world.store.chunks.lock().unwrap().iter_mut() {
+        *stored = std::time::UNIX_EPOCH;
     }
     scene.assert_unharmed();
 }
@@ -473,6 +480,26 @@ fn index_entries_that_swap_blobs_of_good_packs_are_passed_over() {
     let report = check(&scene.world.open_fresh(), true);
     assert_eq!(report.errors(), 0, "{:#?}", report.findings);
     assert!(report.findings.iter().any(|found| found.code == "index-wrong"), "{:#?}", report.findings);
+}
+
+#[test]
+fn a_forged_place_does_not_make_check_believe_in_what_is_lost() {
+    let scene = Scene::new();
+    let hostile = scene.hostile();
+    let repository = scene.world.open_as(&hostile);
+    let all = id_of_place(&scene.world.open(), BlobKind::Data);
+    let (lost, kept) = (all[0].1.clone(), all.iter().find(|(_, pack)| pack.info.id != all[0].1.info.id).unwrap());
+    redirect(&scene, &repository, |_, record, pack| {
+        let place = BlobPlace { id: record.place.id, raw: record.place.raw, ..kept.0.place };
+        let is_lost = pack.info.id == lost.info.id;
+        is_lost.then(|| IndexPayload::new(vec![kept.1.info.clone()], vec![Record { pack: 0, place }]))
+    });
+    scene.world.store.remove(&label(&lost.info.label), &lost.info.id).unwrap();
+    let report = check(&scene.world.open_fresh(), true);
+    assert!(report.findings.iter().any(|found| found.code == "pack-missing"), "{:#?}", report.findings);
+    assert!(report.findings.iter().any(|found| found.code == "file-damaged"), "{:#?}", report.findings);
+    let restored = restore(&scene.world.open_fresh(), &scene.snapshot);
+    assert!(!restored.problems.is_empty());
 }
 
 #[test]

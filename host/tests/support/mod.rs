@@ -75,6 +75,9 @@ pub struct World {
     pub made: Made,
 }
 
+/// A party, its roles, and whom it trusts.
+pub type Admission<'a> = (&'a Party, Vec<Role>, Option<Vec<WriterTag>>);
+
 /// A further client.
 pub struct Party {
     /// Its private keys.
@@ -191,7 +194,7 @@ impl World {
     }
 
     /// A new roster in which these parties are members of the only group, with all its key sets.
-    pub fn admit(&self, members: Vec<(&Party, Vec<Role>, Option<Vec<WriterTag>>)>) -> Roster {
+    pub fn admit(&self, members: Vec<Admission<'_>>) -> Roster {
         let first = self.open();
         let mut roster = first.roster.clone();
         for (party, roles, trusts) in members {

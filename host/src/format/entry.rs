@@ -1,5 +1,6 @@
 //! Directory entries (format section 9): all that a Unix file has besides its contents.
 
+use minicbor::data::Type;
 use minicbor::decode::{Decoder, Error as DecodeError};
 use minicbor::encode::{Encoder, Error as EncodeError, Write};
 use minicbor::{Decode, Encode};
@@ -173,12 +174,18 @@ impl Iterator for Entries<'_> {
         if self.decoder.position() >= self.decoder.input().len() {
             return None;
         }
+        let start = self.decoder.position();
         let entry = self.decoder.decode::<Entry>().map_err(FormatError::from).and_then(|entry| {
             entry.check_name()?;
             Ok(entry)
         });
         if entry.is_err() {
-            self.decoder.set_position(self.decoder.input().len());
+            // An entry that makes no sense costs itself only, as long as it can be told where it ends.
+            self.decoder.set_position(start);
+            let is_map = matches!(self.decoder.datatype(), Ok(Type::Map));
+            if !is_map || self.decoder.skip().is_err() {
+                self.decoder.set_position(self.decoder.input().len());
+            }
         }
         Some(entry)
     }
@@ -237,6 +244,13 @@ pub(crate) mod tests {
         bytes[0] += 1;
         bytes.extend_from_slice(&[0x18, 200, 0x63, b'n', b'e', b'w']);
         assert_eq!(from_cbor::<Entry>(&bytes), Ok(sample(b"a")));
+        // An entry of an unknown type costs itself only.
+        let mut unknown = to_cbor(&sample(b"b"));
+        let kind = unknown.iter().position(|&byte| byte == 1).expect("the key of the type");
+        unknown[kind + 1] = 23;
+        let stream = [to_cbor(&sample(b"a")), unknown, to_cbor(&sample(b"c"))].concat();
+        let read: Vec<_> = Entries::new(&stream).map(|entry| entry.map(|entry| entry.name).ok()).collect();
+        assert_eq!(read, [Some(b"a".to_vec()), None, Some(b"c".to_vec())]);
         let garbage: Vec<_> = Entries::new(&[0xff; 10]).collect();
         assert_eq!(garbage.len(), 1);
         assert!(garbage[0].is_err());

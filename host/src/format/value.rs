@@ -12,7 +12,7 @@ use crate::chunk::ChunkId;
 use crate::crypto::random;
 
 /// A point in time: seconds since 1970 (may be negative) and nanoseconds (0 to 999,999,999).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
 #[cbor(array)]
 pub struct Time {
     /// Seconds since 1970-01-01T00:00:00Z.
@@ -21,6 +21,20 @@ pub struct Time {
     /// Nanoseconds behind that second.
     #[n(1)]
     pub nanoseconds: u32,
+}
+
+impl<'b, C> Decode<'b, C> for Time {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
+        if d.array()? != Some(2) {
+            return Err(DecodeError::message("a time is an array of two"));
+        }
+        let time = Time { seconds: d.i64()?, nanoseconds: d.u32()? };
+        if time.nanoseconds < 1_000_000_000 {
+            Ok(time)
+        } else {
+            Err(DecodeError::message("a time has fewer than 1,000,000,000 nanoseconds"))
+        }
+    }
 }
 
 impl Time {
@@ -123,6 +137,14 @@ impl<'b, C> Decode<'b, C> for ChunkId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nanoseconds_out_of_range_are_refused() {
+        for (nanoseconds, good) in [(0, true), (999_999_999, true), (1_000_000_000, false), ((1 << 30) - 1, false)] {
+            let bytes = crate::format::to_cbor(&Time { seconds: -5, nanoseconds });
+            assert_eq!(crate::format::from_cbor::<Time>(&bytes).is_ok(), good, "{nanoseconds}");
+        }
+    }
 
     #[test]
     fn times_before_1970() {

@@ -39,7 +39,7 @@ pub fn open(place: Place, secret: &Secret, expected: Option<ChunkId>) -> Result<
     let chunks = ChunkCache::new(cache.join("chunks"));
     let marker = load_marker(&place, &id, &chunks, &warnings)?;
     let root_key = marker.root_key().map_err(|why| unusable(&family("repository"), &id, why))?;
-    let client = load_client(&place, &credential, &chunks)?;
+    let client = read_client(&credential, &|label, id| fetch(&place, label, id, &chunks))?;
     let roster = load_roster(&place, &id, &root_key, &client, &chunks, &state, &warnings)?;
     if roster.member(&client.tag).is_none_or(|member| member.removed.is_some()) {
         return Err(RepositoryError::NotMember { name: client.name.clone(), tag: client.tag });
@@ -65,6 +65,7 @@ pub fn open(place: Place, secret: &Secret, expected: Option<ChunkId>) -> Result<
         marker,
         client,
         roster,
+        client_chunk: credential.client,
         credential: credential_id,
         warnings,
         keys,
@@ -139,7 +140,16 @@ fn find_credential(
             }
         };
         match secret.open(&file) {
-            Ok(credential) if fits(&credential) => return Ok((info.id, credential)),
+            Ok(credential) if fits(&credential) => {
+                match read_client(&credential, &|label, id| Ok(place.store.get(label, id, None)?)) {
+                    Ok(_) => return Ok((info.id, credential)),
+                    // For an identity, anybody can make a credential that leads nowhere.
+                    Err(why) => {
+                        let name = ChunkName { label: label.clone(), id: info.id };
+                        warnings.chunk("credential-unusable", &name, why.to_string());
+                    }
+                }
+            }
             Ok(_) | Err(CredentialError::OtherKind) => {}
             Err(CredentialError::DoesNotOpen) => wrong.push(info.id),
             Err(why) => {
@@ -212,9 +222,13 @@ fn load_marker(
     Marker::from_chunk(&chunk).map_err(|why| unusable(&label, id, why))
 }
 
-fn load_client(place: &Place, credential: &Credential, chunks: &ChunkCache) -> Result<ClientKeys, RepositoryError> {
+/// The keys in the client chunk that a credential names, which `fetch` reads.
+fn read_client(
+    credential: &Credential,
+    fetch: &dyn Fn(&Label, &ChunkId) -> Result<Bytes, RepositoryError>,
+) -> Result<ClientKeys, RepositoryError> {
     let label = family("client");
-    let chunk = fetch(place, &label, &credential.client, chunks)?;
+    let chunk = fetch(&label, &credential.client)?;
     let read = || {
         let header = Header::parse(&chunk)?;
         header.check_place(&credential.repository, &label)?;

@@ -271,6 +271,28 @@ fn many_foreign_credentials_do_not_hide_the_right_one() {
     scene.assert_unharmed();
 }
 
+/// Whoever knows an identity's public half can make credentials for it, of the right repository, that lead nowhere.
+#[test]
+fn a_crafted_credential_does_not_hide_the_right_one() {
+    let scene = Scene::new();
+    for n in 0..4 {
+        let crafted = obnam::format::client::Credential {
+            repository: scene.world.open().id,
+            client: ChunkId::from_bytes([n; 32]),
+            key_id: [n; 16],
+            key: obnam::crypto::Key::random(),
+            api_token: None,
+        };
+        let id = scene.world.add("credential", scene.world.secret.seal(&crafted));
+        // Listed before the right one.
+        scene.world.store.chunks.lock().unwrap().get_mut(&(label("credential"), id)).unwrap().1 =
+            std::time::UNIX_EPOCH;
+    }
+    let fresh = scene.world.open_fresh();
+    assert!(fresh.warnings.all().iter().filter(|warning| warning.code == "credential-unusable").count() == 4);
+    scene.assert_unharmed();
+}
+
 #[test]
 fn forged_snapshot_is_reported_and_ignored() {
     let scene = Scene::new();

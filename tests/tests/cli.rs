@@ -449,7 +449,7 @@ fn a_file_with_a_list_of_lists() {
 fn directories_below_directories() {
     let sandbox = Sandbox::with_repository();
     let mut path = sandbox.source();
-    for _ in 0..1_200 {
+    for _ in 0..980 {
         path.push("d");
     }
     fs::create_dir_all(&path).unwrap();
@@ -459,6 +459,25 @@ fn directories_below_directories() {
     assert!(sandbox.check(0).is_empty());
     let listed = sandbox.obnam(args!["--json", "ls", "latest", sandbox.source()]).expect(0).lines();
     assert_eq!(listed.last().unwrap()["path"], path.join("bottom").to_str().unwrap());
+}
+
+/// What could not be restored must not be taken for safe.
+#[test]
+fn directories_that_are_too_deep_are_reported_when_they_are_backed_up() {
+    let sandbox = Sandbox::with_repository();
+    let mut path = sandbox.source();
+    for _ in 0..1_100 {
+        path.push("d");
+    }
+    fs::create_dir_all(&path).unwrap();
+    fs::write(path.join("bottom"), "bottom").unwrap();
+    fs::write(sandbox.source().join("top"), "top").unwrap();
+    sandbox.obnam(args!["backup", sandbox.source()]).expect(3).says(&["more than 1000 levels"]);
+    // What is in the snapshot can be restored whole.
+    let restored = sandbox.restore("latest");
+    assert_eq!(fs::read_to_string(restored.join("top")).unwrap(), "top");
+    assert!(restored.join("d/".repeat(900)).is_dir());
+    assert!(sandbox.check(0).is_empty());
 }
 
 /// Linux takes paths of up to 4,096 bytes in one call, but files may well have longer ones.

@@ -17,6 +17,7 @@ use super::previous::PreviousEntries;
 use super::roots::Node;
 use crate::format::Time;
 use crate::format::entry::{Entry, EntryType, Pair};
+use crate::repository::tree::{MAX_DEPTH, is_too_deep};
 
 /// What the assembler is told, in the order of the tree.
 pub enum Event {
@@ -57,7 +58,7 @@ impl Walker<'_> {
                 self.directory(CWD, path, path, entry, &self.shared.options.roots.tree)
             }
             Err(error) => {
-                self.shared.watch.problem(path, format!("cannot look at it: {error}"));
+                self.shared.watch.problems.push(path, format!("cannot look at it: {error}"));
                 Err(Over)
             }
         }
@@ -86,8 +87,13 @@ impl Walker<'_> {
         }
         self.send(Event::Enter(Box::new(entry), path.to_owned()))?;
         match opened {
+            // What could not be restored must not seem to be safe.
+            Ok(_) if is_too_deep(path) => {
+                let message = format!("what is below is not backed up: it is more than {MAX_DEPTH} levels deep");
+                self.shared.watch.problems.push(path, message);
+            }
             Ok(directory) => self.children(&directory, path, node)?,
-            Err(error) => self.shared.watch.problem(path, format!("cannot open the directory: {error}")),
+            Err(error) => self.shared.watch.problems.push(path, format!("cannot open the directory: {error}")),
         }
         self.send(Event::Leave)
     }
@@ -100,7 +106,7 @@ impl Walker<'_> {
                 parts = match names(directory) {
                     Ok(names) => names.into_iter().map(|name| (name, Node::Whole)).collect(),
                     Err(error) => {
-                        self.shared.watch.problem(path, format!("cannot list the directory: {error}"));
+                        self.shared.watch.problems.push(path, format!("cannot list the directory: {error}"));
                         BTreeMap::new()
                     }
                 };
@@ -128,7 +134,7 @@ impl Walker<'_> {
             // Gone since the directory was listed: it is as if it had been removed before.
             Err(rustix::io::Errno::NOENT) if *node == Node::Whole => return Ok(()),
             Err(error) => {
-                self.shared.watch.problem(path, format!("cannot look at it: {error}"));
+                self.shared.watch.problems.push(path, format!("cannot look at it: {error}"));
                 return Ok(());
             }
         };
@@ -142,7 +148,7 @@ impl Walker<'_> {
                     match readlinkat(directory, name, Vec::new()) {
                         Ok(target) => entry.target = Some(target.into_bytes()),
                         Err(error) => {
-                            self.shared.watch.problem(path, format!("cannot read the link: {error}"));
+                            self.shared.watch.problems.push(path, format!("cannot read the link: {error}"));
                             return Ok(());
                         }
                     }

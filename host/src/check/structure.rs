@@ -22,10 +22,15 @@ use std::os::unix::ffi::OsStrExt;
 const FAMILIES: [&str; 9] =
     ["repository", "roster", "credential", "client", "snapshot", "index", "tree", "data", "tombstone"];
 
+/// Those whose labels end in a writer's tag.
+const TAGGED: [&str; 2] = ["snapshot", "index"];
+
 impl Check<'_> {
     /// The chunks without which this client cannot open the repository, and chunks that belong to nothing.
     pub(super) fn own_chunks(&self) {
-        let own = [("repository", self.repository.id), ("credential", self.repository.credential)];
+        let repository = self.repository;
+        let own =
+            [("repository", repository.id), ("credential", repository.credential), ("client", repository.client_chunk)];
         for (label, id) in own {
             let name = ChunkName { label: family(label), id };
             if !self.listed.contains_key(&name) {
@@ -33,15 +38,10 @@ impl Check<'_> {
                 self.report(Severity::Error, "chunk-missing", Some(&name), message);
             }
         }
-        for wanted in ["client", "roster"] {
-            if !self.listed.keys().any(|name| name.label.as_str() == wanted) {
-                let message =
-                    format!("there is no {wanted} chunk in the store; this machine works with a copy of its own");
-                self.report(Severity::Error, "chunk-missing", None, message);
-            }
-        }
+        // Without its roster a repository does not open.
         for name in self.listed.keys() {
-            if !FAMILIES.contains(&name.label.family()) {
+            let (family, tagged) = (name.label.family(), name.label.tag().is_some());
+            if !FAMILIES.contains(&family) || tagged != TAGGED.contains(&family) {
                 let message = "a chunk with a label that obnam does not use; it is ignored".into();
                 self.report(Severity::Warning, "unknown-label", Some(name), message);
             }

@@ -16,6 +16,9 @@ pub const INCOMPLETE: u8 = 3;
 /// Check found damage.
 pub const DAMAGE: u8 = 4;
 
+/// `init` where there is something already.
+pub const ALREADY_THERE: u8 = 11;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -62,7 +65,7 @@ impl Failure {
 fn store(error: &StoreError) -> (u8, &'static str) {
     match error.kind {
         StoreErrorKind::NotInitialised => (10, "no-repository"),
-        StoreErrorKind::AlreadyInitialised => (11, "already-initialised"),
+        StoreErrorKind::AlreadyInitialised => (ALREADY_THERE, "already-initialised"),
         StoreErrorKind::Plugin => (14, "plugin"),
         StoreErrorKind::Invalid => (17, "bad-input"),
         _ => (13, "storage"),
@@ -83,7 +86,7 @@ fn repository(error: &RepositoryError) -> (u8, &'static str) {
         RepositoryError::Local(error) => local(error),
         RepositoryError::Index(_) => (1, "other"),
         RepositoryError::NotThere { .. } => (10, "no-repository"),
-        RepositoryError::Exists { .. } | RepositoryError::Foreign { .. } => (11, "already-initialised"),
+        RepositoryError::Exists { .. } | RepositoryError::Foreign { .. } => (ALREADY_THERE, "already-initialised"),
         RepositoryError::NoAccess { .. }
         | RepositoryError::WrongPassphrase { .. }
         | RepositoryError::WrongIdentity { .. }

@@ -43,11 +43,19 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
             secrets.push(Secret::Passphrase(passphrase));
         }
     }
+    let new_identity = global.identity.as_deref().filter(|path| !path.exists());
     if let Some(path) = &global.identity {
         secrets.push(Secret::Identity(load_or_create(path)?));
     }
     let name = arguments.name.clone().unwrap_or_else(host_name);
-    let made = init(&place, &secrets, &name, Parameters::default())?;
+    let made = init(&place, &secrets, &name, Parameters::default()).map_err(|error| {
+        let error = Failure::from(error);
+        if let (exit::ALREADY_THERE, Some(path)) = (error.class().0, new_identity) {
+            // Nothing was made that it could open.
+            let _ = std::fs::remove_file(path);
+        }
+        error
+    })?;
     let credentials: Vec<(&str, ChunkId)> = secrets
         .iter()
         .zip(&made.credentials)

@@ -205,6 +205,8 @@ pub struct Repository {
     pub marker: Marker,
     /// This client.
     pub client: ClientKeys,
+    /// The chunk with its keys.
+    pub client_chunk: ChunkId,
     /// The roster in force.
     pub roster: Roster,
     /// The credential that opened it.

@@ -58,7 +58,7 @@ impl Walker<'_> {
                 self.directory(CWD, path, path, entry, &self.shared.options.roots.tree)
             }
             Err(error) => {
-                self.shared.watch.problems.push(path, format!("cannot look at it: {error}"));
+                self.shared.watch.problem(path, format!("cannot look at it: {error}"));
                 Err(Over)
             }
         }
@@ -80,6 +80,12 @@ impl Walker<'_> {
         entry: Entry,
         node: &Node,
     ) -> Result<(), Over> {
+        if is_too_deep(path) {
+            // What could not be restored must not seem to be safe.
+            let message = format!("the directory is not backed up: it is more than {MAX_DEPTH} levels deep");
+            self.shared.watch.problem(path, message);
+            return Ok(());
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = openat(parent, name, flags, Mode::empty());
         if !entry.name.is_empty() {
@@ -87,13 +93,8 @@ impl Walker<'_> {
         }
         self.send(Event::Enter(Box::new(entry), path.to_owned()))?;
         match opened {
-            // What could not be restored must not seem to be safe.
-            Ok(_) if is_too_deep(path) => {
-                let message = format!("what is below is not backed up: it is more than {MAX_DEPTH} levels deep");
-                self.shared.watch.problems.push(path, message);
-            }
             Ok(directory) => self.children(&directory, path, node)?,
-            Err(error) => self.shared.watch.problems.push(path, format!("cannot open the directory: {error}")),
+            Err(error) => self.shared.watch.problem(path, format!("cannot open the directory: {error}")),
         }
         self.send(Event::Leave)
     }
@@ -106,7 +107,7 @@ impl Walker<'_> {
                 parts = match names(directory) {
                     Ok(names) => names.into_iter().map(|name| (name, Node::Whole)).collect(),
                     Err(error) => {
-                        self.shared.watch.problems.push(path, format!("cannot list the directory: {error}"));
+                        self.shared.watch.problem(path, format!("cannot list the directory: {error}"));
                         BTreeMap::new()
                     }
                 };
@@ -134,7 +135,7 @@ impl Walker<'_> {
             // Gone since the directory was listed: it is as if it had been removed before.
             Err(rustix::io::Errno::NOENT) if *node == Node::Whole => return Ok(()),
             Err(error) => {
-                self.shared.watch.problems.push(path, format!("cannot look at it: {error}"));
+                self.shared.watch.problem(path, format!("cannot look at it: {error}"));
                 return Ok(());
             }
         };
@@ -148,7 +149,7 @@ impl Walker<'_> {
                     match readlinkat(directory, name, Vec::new()) {
                         Ok(target) => entry.target = Some(target.into_bytes()),
                         Err(error) => {
-                            self.shared.watch.problems.push(path, format!("cannot read the link: {error}"));
+                            self.shared.watch.problem(path, format!("cannot read the link: {error}"));
                             return Ok(());
                         }
                     }

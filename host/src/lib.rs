@@ -16,6 +16,7 @@ pub mod index;
 pub mod local;
 mod mapped;
 pub mod plugin;
+pub mod problem;
 pub mod repository;
 pub mod restore;
 pub mod store;

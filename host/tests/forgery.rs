@@ -285,8 +285,7 @@ fn a_crafted_credential_does_not_hide_the_right_one() {
         };
         let id = scene.world.add("credential", scene.world.secret.seal(&crafted));
         // Listed before the right one.
-        scene.world.store.chunks.lock().unwrap().get_mut(&(label("credential"), id)).unwrap().1 =
-            std::time::UNIX_EPOCH;
+        scene.world.store.chunks.lock().unwrap().get_mut(&(label("credential"), id)).unwrap().1 = std::time::UNIX_EPOCH;
     }
     let fresh = scene.world.open_fresh();
     assert!(fresh.warnings.all().iter().filter(|warning| warning.code == "credential-unusable").count() == 4);

@@ -58,7 +58,7 @@ pub fn assemble(
             Event::File(mut entry, path, ticket) => match ticket.wait() {
                 FileResult::Read(content, stamp, problem) => {
                     if let Some(problem) = problem {
-                        shared.watch.problem(path, problem.as_str());
+                        shared.watch.problems.push(path, problem.as_str());
                     }
                     entry.content = Some(content.clone());
                     entry.mtime = stamp.mtime;
@@ -67,7 +67,7 @@ pub fn assemble(
                     add(&mut stack, &entry)
                 }
                 FileResult::Failed(why) => {
-                    shared.watch.problem(path, why.as_str());
+                    shared.watch.problems.push(path, why.as_str());
                     Ok(())
                 }
                 FileResult::Over => break,

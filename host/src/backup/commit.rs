@@ -62,7 +62,7 @@ pub fn commit(
         tags: options.tags.clone(),
         root,
         group: repository.sealing_keys().group,
-        statistics: statistics(&watch.counters, watch.problems().len()),
+        statistics: statistics(&watch.counters, watch.problems.all().len()),
         references,
         index,
         partial: None,

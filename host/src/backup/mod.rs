@@ -44,6 +44,7 @@ use crate::format::content::Content;
 use crate::format::roster::Role;
 use crate::format::snapshot::{Snapshot, Statistics};
 use crate::local::lock::BackupLock;
+use crate::problem::Problems;
 use crate::repository::metadata::SnapshotInfo;
 use crate::repository::{Repository, RepositoryError};
 
@@ -66,15 +67,6 @@ pub struct Options {
     pub force: bool,
 }
 
-/// A file or directory that is not in the backup, or not as it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Its path.
-    pub path: PathBuf,
-    /// What happened to it.
-    pub message: String,
-}
-
 /// What the caller of a backup watches, and how it ends one.
 #[derive(Default)]
 pub struct Watch {
@@ -82,23 +74,14 @@ pub struct Watch {
     pub counters: Counters,
     /// Set to end the backup.
     pub stop: Arc<AtomicBool>,
-    problems: Mutex<Vec<Problem>>,
+    /// What is not in the backup, or not as it was.
+    pub problems: Problems,
 }
 
 impl Watch {
     /// A watch whose command ends when this flag is set.
     pub fn stopped_by(stop: Arc<AtomicBool>) -> Self {
         Watch { stop, ..Watch::default() }
-    }
-
-    fn problem(&self, path: impl Into<PathBuf>, message: impl Into<String>) {
-        let problem = Problem { path: path.into(), message: message.into() };
-        self.problems.lock().expect("no panic while the lock is held").push(problem);
-    }
-
-    /// The problems so far.
-    pub fn problems(&self) -> Vec<Problem> {
-        self.problems.lock().expect("no panic while the lock is held").clone()
     }
 }
 
@@ -152,7 +135,7 @@ pub fn run(repository: &Repository, options: &Options, watch: &Watch) -> Result<
             return Ok(outcome);
         }
         watch.counters.reset();
-        watch.problems.lock().expect("no panic while the lock is held").clear();
+        watch.problems.clear();
     }
     attempt(repository, options, watch)?.ok_or_else(|| {
         RepositoryError::NoSnapshot(

@@ -58,7 +58,7 @@ impl Walker<'_> {
                 self.directory(CWD, path, path, entry, &self.shared.options.roots.tree)
             }
             Err(error) => {
-                self.shared.watch.problem(path, format!("cannot look at it: {error}"));
+                self.shared.watch.problems.push(path, format!("cannot look at it: {error}"));
                 Err(Over)
             }
         }
@@ -83,7 +83,7 @@ impl Walker<'_> {
         if is_too_deep(path) {
             // What could not be restored must not seem to be safe.
             let message = format!("the directory is not backed up: it is more than {MAX_DEPTH} levels deep");
-            self.shared.watch.problem(path, message);
+            self.shared.watch.problems.push(path, message);
             return Ok(());
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -94,7 +94,7 @@ impl Walker<'_> {
         self.send(Event::Enter(Box::new(entry), path.to_owned()))?;
         match opened {
             Ok(directory) => self.children(&directory, path, node)?,
-            Err(error) => self.shared.watch.problem(path, format!("cannot open the directory: {error}")),
+            Err(error) => self.shared.watch.problems.push(path, format!("cannot open the directory: {error}")),
         }
         self.send(Event::Leave)
     }
@@ -107,7 +107,7 @@ impl Walker<'_> {
                 parts = match names(directory) {
                     Ok(names) => names.into_iter().map(|name| (name, Node::Whole)).collect(),
                     Err(error) => {
-                        self.shared.watch.problem(path, format!("cannot list the directory: {error}"));
+                        self.shared.watch.problems.push(path, format!("cannot list the directory: {error}"));
                         BTreeMap::new()
                     }
                 };
@@ -135,7 +135,7 @@ impl Walker<'_> {
             // Gone since the directory was listed: it is as if it had been removed before.
             Err(rustix::io::Errno::NOENT) if *node == Node::Whole => return Ok(()),
             Err(error) => {
-                self.shared.watch.problem(path, format!("cannot look at it: {error}"));
+                self.shared.watch.problems.push(path, format!("cannot look at it: {error}"));
                 return Ok(());
             }
         };
@@ -149,7 +149,7 @@ impl Walker<'_> {
                     match readlinkat(directory, name, Vec::new()) {
                         Ok(target) => entry.target = Some(target.into_bytes()),
                         Err(error) => {
-                            self.shared.watch.problem(path, format!("cannot read the link: {error}"));
+                            self.shared.watch.problems.push(path, format!("cannot read the link: {error}"));
                             return Ok(());
                         }
                     }

@@ -65,7 +65,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         State { bytes: (counters.bytes.get(), None), text }
     };
     let outcome = shown(output, look, || back_up(&repository, &options, &watch));
-    let problems = watch.problems();
+    let problems = watch.problems.all();
     if !output.json {
         output::problems(&problems);
     }
@@ -80,15 +80,11 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     output.warnings(&warnings);
     let incomplete = !problems.is_empty();
     if output.json {
-        let problems: Vec<_> = problems
-            .iter()
-            .map(|problem| json!({ "path": problem.path.to_string_lossy(), "message": problem.message }))
-            .collect();
         let result = json!({
             "snapshot": outcome.id.to_string(),
             "statistics": outcome.snapshot.statistics,
             "seconds": begun.elapsed().as_secs_f64(),
-            "problems": problems,
+            "problems": output::problems_json(&problems),
         });
         output.document(if incomplete { "incomplete" } else { "ok" }, &warnings, result)?;
     } else {

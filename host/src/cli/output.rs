@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Failure;
-use crate::backup::Problem;
+use crate::problem::Problem;
 use crate::repository::Warning;
 
 /// Where a command prints.
@@ -109,6 +109,12 @@ pub fn problems(problems: &[Problem]) {
         let path = printable(problem.path.as_os_str().as_bytes());
         complain(format_args!("warning: {path}: {}", problem.message));
     }
+}
+
+/// Problems with files in JSON.
+pub fn problems_json(problems: &[Problem]) -> Vec<Value> {
+    let one = |problem: &Problem| json!({ "path": problem.path.to_string_lossy(), "message": problem.message });
+    problems.iter().map(one).collect()
 }
 
 /// A number of bytes for people: `1.4 GiB`.

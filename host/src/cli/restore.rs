@@ -38,7 +38,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     };
     let restored =
         shown(output, look, || bring_back(&repository, &index, &info.snapshot.root, &arguments.target, &watch));
-    let problems = watch.problems();
+    let problems = watch.problems.all();
     let warnings = repository.warnings.all();
     output.warnings(&warnings);
     if !output.json {
@@ -47,10 +47,6 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     restored?;
     let incomplete = !problems.is_empty();
     if output.json {
-        let problems: Vec<_> = problems
-            .iter()
-            .map(|problem| json!({ "path": problem.path.to_string_lossy(), "message": problem.message }))
-            .collect();
         let result = json!({
             "snapshot": info.id.to_string(),
             "target": arguments.target.to_string_lossy(),
@@ -59,7 +55,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
             "others": watch.others.get(),
             "bytes": watch.bytes.get(),
             "seconds": begun.elapsed().as_secs_f64(),
-            "problems": problems,
+            "problems": output::problems_json(&problems),
         });
         output.document(if incomplete { "incomplete" } else { "ok" }, &warnings, result)?;
     } else {

@@ -140,7 +140,7 @@ impl Fetch<'_, '_> {
         file.damaged.store(true, Ordering::Relaxed);
         let (start, end) = (destination.offset, destination.offset + size);
         let message = format!("bytes {start} to {end} are lost, zeros stand in their place: {why}");
-        self.watch.problem(self.target.display(&file.path), message);
+        self.watch.problems.push(self.target.display(&file.path), message);
         self.written(file);
     }
 
@@ -151,7 +151,7 @@ impl Fetch<'_, '_> {
         if ends.contains(&error.kind()) {
             self.watch.fail(RestoreError::Target { path, why: error.to_string() });
         } else {
-            self.watch.problem(path, format!("cannot {action} it: {error}"));
+            self.watch.problems.push(path, format!("cannot {action} it: {error}"));
         }
     }
 

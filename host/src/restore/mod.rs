@@ -15,12 +15,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::backup::Problem;
 use crate::backup::counters::Counter;
 use crate::format::FormatError;
 use crate::format::content::Content;
 use crate::format::roster::Role;
 use crate::index::Index;
+use crate::problem::Problems;
 use crate::repository::blobs::BlobReader;
 use crate::repository::tree::with_deep_stack;
 use crate::repository::{Repository, RepositoryError};
@@ -38,7 +38,8 @@ pub struct Watch {
     pub bytes: Counter,
     /// Set to end the restore.
     pub stop: Arc<AtomicBool>,
-    problems: Mutex<Vec<Problem>>,
+    /// What was not restored, or not as it was.
+    pub problems: Problems,
     fatal: Mutex<Option<RestoreError>>,
 }
 
@@ -62,16 +63,6 @@ impl Watch {
     /// A watch whose command ends when this flag is set.
     pub fn stopped_by(stop: Arc<AtomicBool>) -> Self {
         Watch { stop, ..Watch::default() }
-    }
-
-    fn problem(&self, path: impl Into<PathBuf>, message: impl Into<String>) {
-        let problem = Problem { path: path.into(), message: message.into() };
-        self.problems.lock().expect("no panic while the lock is held").push(problem);
-    }
-
-    /// The problems so far.
-    pub fn problems(&self) -> Vec<Problem> {
-        self.problems.lock().expect("no panic while the lock is held").clone()
     }
 
     fn fail(&self, error: RestoreError) {

@@ -54,13 +54,14 @@ impl<'a, 'r> Planner<'a, 'r> {
         self.work()?;
         if self.target.owners_lost() {
             self.watch
-                .problem(self.target.display(Path::new("")), "owners were not restored, because only root can do that");
+                .problems
+                .push(self.target.display(Path::new("")), "owners were not restored, because only root can do that");
         }
         Ok(())
     }
 
     fn problem(&self, path: &Path, message: impl Into<String>) {
-        self.watch.problem(self.target.display(path), message);
+        self.watch.problems.push(self.target.display(path), message);
     }
 
     fn directory(&mut self, directory: &OwnedFd, path: &Path, content: &Content) -> Result<(), RestoreError> {

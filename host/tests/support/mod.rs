@@ -270,7 +270,7 @@ pub fn try_backup(repository: &Repository, path: &Path) -> Result<Outcome, Repos
         force: false,
     };
     let outcome = backup::run(repository, &options, &watch)?;
-    assert_eq!(watch.problems(), []);
+    assert_eq!(watch.problems.all(), []);
     Ok(outcome)
 }
 
@@ -289,7 +289,7 @@ pub fn load(repository: &Repository) -> (Vec<SnapshotInfo>, Index) {
 pub struct Restored {
     tmp: TempDir,
     /// What could not be restored.
-    pub problems: Vec<backup::Problem>,
+    pub problems: Vec<obnam::problem::Problem>,
 }
 
 impl Restored {
@@ -316,7 +316,7 @@ pub fn restore_root(repository: &Repository, index: &Index, root: &Content) -> R
     let watch = restore::Watch::default();
     restore::run(repository, index, root, &tmp.path().join("target"), &watch).unwrap();
     let quiet = "owners were not restored, because only root can do that";
-    let problems = watch.problems().into_iter().filter(|problem| problem.message != quiet).collect();
+    let problems = watch.problems.all().into_iter().filter(|problem| problem.message != quiet).collect();
     Restored { tmp, problems }
 }
 

@@ -1,8 +1,8 @@
 //! Identity files: an age X25519 secret key in a file that only its owner may read, for unattended machines.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -61,8 +61,11 @@ pub fn create(path: &Path) -> Result<Identity, IdentityError> {
         identity.to_public(),
         identity.to_string().expose_secret()
     ));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+    // Under a temporary name first (mode 0600), so that it is there whole or not at all.
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(io)?;
+    file.persist_noclobber(path).map_err(|error| io(error.error))?;
     Ok(identity)
 }
 

@@ -4,6 +4,9 @@
 //! layer ([`store`]), and the plugin host ([`plugin`]). `docs/architecture.md` has the picture, `docs/format.md` the
 //! format of what is stored.
 
+// The head of a module speaks of the files in it, private or not.
+#![allow(rustdoc::private_intra_doc_links)]
+
 pub mod backup;
 pub mod check;
 pub mod chunk;

@@ -22,4 +22,5 @@ pub mod plugin;
 pub mod problem;
 pub mod repository;
 pub mod restore;
+pub mod select;
 pub mod store;

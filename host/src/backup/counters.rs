@@ -43,9 +43,14 @@ pub struct Counters {
     pub new_bytes: Counter,
     /// Bytes of chunks that were stored.
     pub stored_bytes: Counter,
+    /// Files, links and special files that were left out because the user wants it so.
+    pub excluded_files: Counter,
+    /// Directories that were not entered because the user wants it so; what is in them is not counted.
+    pub excluded_directories: Counter,
 }
 
 impl Counters {
+    /// Those that a snapshot records.
     fn all(&self) -> [&Counter; 10] {
         [
             &self.files,
@@ -63,7 +68,8 @@ impl Counters {
 
     /// Sets all numbers to 0.
     pub fn reset(&self) {
-        self.all().iter().for_each(|counter| counter.0.store(0, Ordering::Relaxed));
+        let excluded = [&self.excluded_files, &self.excluded_directories];
+        self.all().into_iter().chain(excluded).for_each(|counter| counter.0.store(0, Ordering::Relaxed));
     }
 
     /// As a snapshot records them.

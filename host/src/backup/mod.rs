@@ -47,6 +47,7 @@ use crate::local::lock::BackupLock;
 use crate::problem::Problems;
 use crate::repository::metadata::SnapshotInfo;
 use crate::repository::{Repository, RepositoryError};
+use crate::select::Selection;
 
 /// Files waiting between walker and workers, and events between walker and assembler.
 const QUEUE: usize = 1024;
@@ -57,6 +58,8 @@ const MAX_TRIES: usize = 3;
 pub struct Options {
     /// The paths, absolute and clean.
     pub roots: Roots,
+    /// What is left out of them.
+    pub select: Selection,
     /// Directories that are never entered: the repository itself, this program's caches.
     pub skip: Vec<PathBuf>,
     /// The machine's name.

@@ -175,7 +175,9 @@ pub struct PreviousEntries<'a> {
     ahead: Option<Entry>,
 }
 
-impl PreviousEntries<'_> {
+impl Iterator for PreviousEntries<'_> {
+    type Item = Entry;
+
     fn next(&mut self) -> Option<Entry> {
         let mapped = self.previous.0.as_ref()?;
         loop {
@@ -187,7 +189,9 @@ impl PreviousEntries<'_> {
             self.entries = Some(Entries::new(record));
         }
     }
+}
 
+impl PreviousEntries<'_> {
     /// The entry with this name. Names must come in ascending order.
     pub fn find(&mut self, name: &[u8]) -> Option<Entry> {
         loop {
@@ -205,16 +209,15 @@ impl PreviousEntries<'_> {
 }
 
 impl Shared<'_> {
-    /// The content of a file that has not changed since the backup before, if all of its blobs are still there.
-    pub(super) fn unchanged(&self, before: &Entry, now: &Stamp) -> Option<Content> {
-        let content = before.content.as_ref()?;
-        let same = before.kind == EntryType::File
-            && content.size == now.size
+    /// Whether a file has not changed since the backup before, and all of its blobs are still there.
+    pub(super) fn is_unchanged(&self, before: &Entry, now: &Stamp) -> bool {
+        let Some(content) = before.content.as_ref().filter(|_| before.kind == EntryType::File) else { return false };
+        before.size.unwrap_or(content.size) == now.size
             && before.mtime == now.mtime
             && before.ctime == Some(now.ctime)
             && before.inode == Some(now.inode)
-            && !self.previous.is_racy(now.ctime);
-        (same && self.all_present(content)).then(|| content.clone())
+            && !self.previous.is_racy(now.ctime)
+            && self.all_present(content)
     }
 
     /// Whether all blobs of a content are there; notes that the snapshot needs them.

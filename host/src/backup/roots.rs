@@ -1,18 +1,18 @@
 //! The paths that a user names, as a tree: parents are entered for the sake of what is below them.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-/// A directory that is backed up whole, or only for the roots below it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Node {
-    /// All of it.
-    Whole,
-    /// Only what leads to roots.
-    Parts(BTreeMap<OsString, Node>),
+/// A file or directory that the user named, or that leads to one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Whether the user named it.
+    pub named: bool,
+    /// What leads on to others.
+    pub below: BTreeMap<OsString, Node>,
 }
 
 /// What to back up.
@@ -41,13 +41,15 @@ pub fn absolute(path: &Path) -> io::Result<PathBuf> {
 impl Roots {
     /// The roots with these absolute paths.
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        let mut tree = Node::Parts(BTreeMap::new());
+        let mut tree = Node::default();
         for path in &paths {
-            let parts: Vec<&OsStr> = path
-                .components()
-                .filter_map(|part| if let Component::Normal(name) = part { Some(name) } else { None })
-                .collect();
-            insert(&mut tree, &parts);
+            let mut node = &mut tree;
+            for part in path.components() {
+                if let Component::Normal(name) = part {
+                    node = node.below.entry(name.to_owned()).or_default();
+                }
+            }
+            node.named = true;
         }
         Roots { paths, tree }
     }
@@ -58,28 +60,19 @@ impl Roots {
     }
 }
 
-fn insert(node: &mut Node, parts: &[&OsStr]) {
-    match (node, parts) {
-        (node, []) => *node = Node::Whole,
-        (Node::Whole, _) => {}
-        (Node::Parts(children), [first, rest @ ..]) => {
-            let child = children.entry((*first).to_owned()).or_insert_with(|| Node::Parts(BTreeMap::new()));
-            insert(child, rest);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn roots_inside_roots_vanish() {
+    fn roots_are_a_tree() {
+        let leaf = || Node { named: true, below: BTreeMap::new() };
         let roots = Roots::new(["/a/b", "/a/b/c", "/d"].map(PathBuf::from).to_vec());
-        let b = BTreeMap::from([("b".into(), Node::Whole)]);
-        let top = BTreeMap::from([("a".into(), Node::Parts(b)), ("d".into(), Node::Whole)]);
-        assert_eq!(roots.tree, Node::Parts(top));
-        assert_eq!(Roots::new(vec!["/".into(), "/x".into()]).tree, Node::Whole);
+        let b = Node { named: true, below: BTreeMap::from([("c".into(), leaf())]) };
+        let a = Node { named: false, below: BTreeMap::from([("b".into(), b)]) };
+        let top = Node { named: false, below: BTreeMap::from([("a".into(), a), ("d".into(), leaf())]) };
+        assert_eq!(roots.tree, top);
+        assert!(Roots::new(vec!["/".into()]).tree.named);
     }
 
     #[test]

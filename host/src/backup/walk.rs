@@ -1,15 +1,17 @@
-//! The walker: goes through the source tree in order of names, tells files that have not changed, and sends what it
-//! finds to the assembler, and files to be read to the workers.
+//! The walker: goes through the source tree in order of names, leaves out what the user does not want, tells files that
+//! have not changed, and sends what it finds to the assembler, and files to be read to the workers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat};
 
 use super::Shared;
 use super::files::{FileTask, Stamp, Ticket};
@@ -18,6 +20,12 @@ use super::roots::Node;
 use crate::format::Time;
 use crate::format::entry::{Entry, EntryType, Pair};
 use crate::repository::tree::{MAX_DEPTH, is_too_deep};
+use crate::select::{Marker, Patterns};
+
+/// Directories are listed in pieces of this size, in bytes.
+const LISTING: usize = 32 << 10;
+/// Files with patterns are read up to this size, in bytes.
+const MAX_IGNORE_FILE: u64 = 1 << 20;
 
 /// What the assembler is told, in the order of the tree.
 pub enum Event {
@@ -34,17 +42,58 @@ pub enum Event {
 /// The backup is over, for whatever reason.
 struct Over;
 
+/// How the walk has come to a file or directory.
+#[derive(Clone, Copy)]
+struct Way<'n> {
+    /// What the user named here and below, if anything.
+    node: Option<&'n Node>,
+    /// Whether all that is in it is wanted, and not only what was named below it.
+    whole: bool,
+    /// The file system of what was named last.
+    device: u64,
+}
+
+impl<'n> Way<'n> {
+    fn is_named(&self) -> bool {
+        self.node.is_some_and(|node| node.named)
+    }
+
+    /// Names in this directory that lead to what was named.
+    fn names(&self) -> impl Iterator<Item = &'n OsString> {
+        self.node.into_iter().flat_map(|node| node.below.keys())
+    }
+
+    fn node(&self, name: &OsStr) -> Option<&'n Node> {
+        self.node?.below.get(name)
+    }
+}
+
 struct Walker<'a> {
     shared: &'a Shared<'a>,
     files: Sender<FileTask>,
     events: Sender<Event>,
     users: Names,
     links: HashMap<Pair, Ticket>,
+    /// Where the walk is.
+    path: PathBuf,
+    /// For listings.
+    buffer: Vec<u8>,
+    /// Patterns that were found in directories above.
+    found: Vec<Patterns>,
 }
 
 /// Walks all roots.
 pub fn walk(shared: &Shared<'_>, files: Sender<FileTask>, events: Sender<Event>) {
-    let mut walker = Walker { shared, files, events, users: Names::default(), links: HashMap::new() };
+    let mut walker = Walker {
+        shared,
+        files,
+        events,
+        users: Names::default(),
+        links: HashMap::new(),
+        path: "/".into(),
+        buffer: Vec::with_capacity(LISTING),
+        found: Vec::new(),
+    };
     // An early end shows in `shared`, or in the assembler's channel.
     let _ = walker.root();
 }
@@ -55,10 +104,11 @@ impl Walker<'_> {
         match statat(CWD, path, AtFlags::empty()) {
             Ok(stat) => {
                 let entry = self.entry(OsStr::new(""), &stat);
-                self.directory(CWD, path, path, entry, &self.shared.options.roots.tree)
+                let node = &self.shared.options.roots.tree;
+                self.directory(CWD, path, entry, Way { node: Some(node), whole: node.named, device: stat.st_dev })
             }
             Err(error) => {
-                self.shared.watch.problems.push(path, format!("cannot look at it: {error}"));
+                self.problem(format!("cannot look at it: {error}"));
                 Err(Over)
             }
         }
@@ -71,126 +121,236 @@ impl Walker<'_> {
         self.events.send(event).map_err(|_| Over)
     }
 
+    /// Something is wrong with what the walk has come to.
+    fn problem(&self, message: String) {
+        self.shared.watch.problems.push(&self.path, message);
+    }
+
     /// Enters a directory, `name` as seen from `parent`.
-    fn directory(
-        &mut self,
-        parent: impl std::os::fd::AsFd,
-        name: &Path,
-        path: &Path,
-        entry: Entry,
-        node: &Node,
-    ) -> Result<(), Over> {
-        if is_too_deep(path) {
+    fn directory(&mut self, parent: impl AsFd, name: &Path, entry: Entry, way: Way<'_>) -> Result<(), Over> {
+        if is_too_deep(&self.path) {
             // What could not be restored must not seem to be safe.
-            let message = format!("the directory is not backed up: it is more than {MAX_DEPTH} levels deep");
-            self.shared.watch.problems.push(path, message);
+            self.problem(format!("the directory is not backed up: it is more than {MAX_DEPTH} levels deep"));
             return Ok(());
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = openat(parent, name, flags, Mode::empty());
         if !entry.name.is_empty() {
             self.shared.watch.counters.directories.add(1);
         }
-        self.send(Event::Enter(Box::new(entry), path.to_owned()))?;
-        match opened {
-            Ok(directory) => self.children(&directory, path, node)?,
-            Err(error) => self.shared.watch.problems.push(path, format!("cannot open the directory: {error}")),
+        self.send(Event::Enter(Box::new(entry), self.path.clone()))?;
+        if way.whole || way.names().next().is_some() {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            match openat(parent, name, flags, Mode::empty()) {
+                Ok(directory) => self.children(&directory, way)?,
+                Err(error) => self.problem(format!("cannot open the directory: {error}")),
+            }
         }
         self.send(Event::Leave)
     }
 
-    fn children(&mut self, directory: &OwnedFd, path: &Path, node: &Node) -> Result<(), Over> {
-        let parts;
-        let children: &BTreeMap<OsString, Node> = match node {
-            Node::Parts(children) => children,
-            Node::Whole => {
-                parts = match names(directory) {
-                    Ok(names) => names.into_iter().map(|name| (name, Node::Whole)).collect(),
-                    Err(error) => {
-                        self.shared.watch.problems.push(path, format!("cannot list the directory: {error}"));
-                        BTreeMap::new()
-                    }
-                };
-                &parts
-            }
-        };
-        let shared = self.shared;
-        let mut previous = shared.previous.directory(path);
-        for (name, node) in children {
-            self.child(directory, name, &path.join(name), node, &mut previous)?;
+    fn children(&mut self, directory: &OwnedFd, mut way: Way<'_>) -> Result<(), Over> {
+        let mut names = Vec::new();
+        let found = self.found.len();
+        if way.whole {
+            names = self.list(directory);
+            way.whole = !self.heed_markers(directory, &mut names, way);
+            self.heed_ignore_files(directory, &names);
         }
+        if way.names().next().is_some() {
+            names.extend(way.names().cloned());
+            names.sort_unstable();
+            names.dedup();
+        }
+        let shared = self.shared;
+        let mut previous = shared.previous.directory(&self.path);
+        for name in &names {
+            self.path.push(name);
+            self.child(directory, name, way, &mut previous)?;
+            self.path.pop();
+        }
+        self.found.truncate(found);
         Ok(())
+    }
+
+    /// The names in a directory in order, in memory: some 50 bytes each.
+    fn list(&mut self, directory: &OwnedFd) -> Vec<OsString> {
+        let mut names = Vec::new();
+        let mut listing = RawDir::new(directory, self.buffer.spare_capacity_mut());
+        let mut failure = None;
+        while let Some(entry) = listing.next() {
+            match entry {
+                Ok(entry) if [&b"."[..], b".."].contains(&entry.file_name().to_bytes()) => {}
+                Ok(entry) => names.push(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned()),
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some(error) = failure {
+            self.problem(format!("cannot list the directory to its end: {error}"));
+        }
+        names.sort_unstable();
+        names
+    }
+
+    /// Leaves out what is in a directory that holds a marker, but for the marker; says whether it has.
+    fn heed_markers(&self, directory: &OwnedFd, names: &mut Vec<OsString>, way: Way<'_>) -> bool {
+        let shared = self.shared;
+        let is_there = |marker: &&Marker| names.binary_search(&marker.name).is_ok() && marker.is_in(directory);
+        let markers: Vec<&Marker> = shared.options.select.markers.iter().filter(is_there).collect();
+        let Some(marker) = markers.first() else { return false };
+        if way.is_named() {
+            self.named_all_the_same(&format!("it holds {:?}", marker.name));
+            return false;
+        }
+        shared.watch.counters.excluded_directories.add(1);
+        let is_marker = |name: &[u8]| markers.iter().any(|marker| marker.name.as_bytes() == name);
+        let gone = shared.previous.directory(&self.path).filter(|entry| !is_marker(&entry.name)).count();
+        if gone > 0 {
+            let message = format!(
+                "{:?} is left out of the backup now, because it holds {:?}; the backup before has {gone} entries of \
+                 it. If it belongs in the backup, remove that file, or name the directory itself",
+                self.path, marker.name
+            );
+            shared.repository.warnings.general("newly-excluded", message);
+        }
+        names.retain(|name| is_marker(name.as_bytes()));
+        true
+    }
+
+    /// Reads patterns that hold for a directory and what is below it.
+    fn heed_ignore_files(&mut self, directory: &OwnedFd, names: &[OsString]) {
+        for name in &self.shared.options.select.ignore_files {
+            if names.binary_search(name).is_err() {
+                continue;
+            }
+            let path = self.path.join(name);
+            let warn = |message| self.shared.repository.warnings.general("ignore-file", message);
+            match read_ignore_file(directory, name) {
+                Ok(text) => {
+                    let (patterns, errors) = Patterns::of_directory(&self.path, &path, &text);
+                    errors.iter().for_each(|error| warn(format!("{error}; this line excludes nothing")));
+                    self.found.push(patterns);
+                }
+                Err(error) => warn(format!("cannot read the patterns in {path:?}: {error}; they exclude nothing")),
+            }
+        }
+    }
+
+    /// Says that something was not left out, although it would have been.
+    fn named_all_the_same(&self, why: &str) {
+        let message = format!("{:?} would be left out because {why}, but it was named: it is backed up", self.path);
+        self.shared.repository.warnings.general("excluded-but-named", message);
     }
 
     fn child(
         &mut self,
         directory: &OwnedFd,
         name: &OsStr,
-        path: &Path,
-        node: &Node,
+        way: Way<'_>,
         previous: &mut PreviousEntries<'_>,
     ) -> Result<(), Over> {
+        let mut way = Way { node: way.node(name), ..way };
         let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             // Gone since the directory was listed: it is as if it had been removed before.
-            Err(rustix::io::Errno::NOENT) if *node == Node::Whole => return Ok(()),
+            Err(rustix::io::Errno::NOENT) if way.node.is_none() => return Ok(()),
             Err(error) => {
-                self.shared.watch.problems.push(path, format!("cannot look at it: {error}"));
+                self.problem(format!("cannot look at it: {error}"));
                 return Ok(());
             }
         };
-        let mut entry = self.entry(name, &stat);
-        match entry.kind {
-            EntryType::Directory if self.shared.options.skip.iter().any(|skip| skip == path) => Ok(()),
-            EntryType::Directory => self.directory(directory, Path::new(name), path, entry, node),
-            EntryType::File => self.file(entry, &stat, path, previous),
-            kind => {
-                if kind == EntryType::Symlink {
-                    match readlinkat(directory, name, Vec::new()) {
-                        Ok(target) => entry.target = Some(target.into_bytes()),
-                        Err(error) => {
-                            self.shared.watch.problems.push(path, format!("cannot read the link: {error}"));
-                            return Ok(());
-                        }
-                    }
-                }
-                self.shared.watch.counters.others.add(1);
-                self.send(Event::Ready(Box::new(entry)))
+        let kind = kind(&stat);
+        let is_directory = kind == EntryType::Directory;
+        if is_directory && self.shared.options.skip.contains(&self.path) {
+            if way.is_named() {
+                let message = format!("{:?} is not backed up: it is the repository, or obnam's own cache", self.path);
+                self.shared.repository.warnings.general("own-directory", message);
             }
+            return Ok(());
+        }
+        if way.is_named() {
+            if self.shared.options.select.patterns.covers(&self.path, is_directory) {
+                self.named_all_the_same("a pattern matches it, or a directory above it");
+            }
+            (way.whole, way.device) = (true, stat.st_dev);
+        } else if way.whole && self.is_excluded(kind, &stat) {
+            let counters = &self.shared.watch.counters;
+            let counter = if is_directory { &counters.excluded_directories } else { &counters.excluded_files };
+            counter.add(1);
+            if way.node.is_none() {
+                return Ok(());
+            }
+            way.whole = false;
+        } else if way.whole && is_directory && self.is_other_file_system(&stat, way) {
+            self.shared.watch.counters.excluded_directories.add(1);
+            way.whole = false;
+        }
+        match kind {
+            EntryType::Directory => {
+                let entry = self.entry(name, &stat);
+                self.directory(directory, Path::new(name), entry, way)
+            }
+            EntryType::File => self.file(name, &stat, previous),
+            _ => self.other(directory, name, &stat),
         }
     }
 
-    fn file(
-        &mut self,
-        mut entry: Entry,
-        stat: &Stat,
-        path: &Path,
-        previous: &mut PreviousEntries<'_>,
-    ) -> Result<(), Over> {
+    /// Whether the user does not want this.
+    fn is_excluded(&self, kind: EntryType, stat: &Stat) -> bool {
+        let select = &self.shared.options.select;
+        let is_directory = kind == EntryType::Directory;
+        let too_large = || select.larger_than.is_some_and(|most| stat.st_size as u64 > most);
+        // The nearest file of patterns knows best, the command line even better.
+        let lists = || std::iter::once(&select.patterns).chain(self.found.iter().rev());
+        (kind == EntryType::File && too_large())
+            || lists().find_map(|patterns| patterns.matches(&self.path, is_directory)) == Some(true)
+    }
+
+    fn is_other_file_system(&self, stat: &Stat, way: Way<'_>) -> bool {
+        self.shared.options.select.one_file_system && stat.st_dev != way.device
+    }
+
+    /// A link or special file.
+    fn other(&mut self, directory: &OwnedFd, name: &OsStr, stat: &Stat) -> Result<(), Over> {
+        let mut entry = self.entry(name, stat);
+        if entry.kind == EntryType::Symlink {
+            match readlinkat(directory, name, Vec::new()) {
+                Ok(target) => entry.target = Some(target.into_bytes()),
+                Err(error) => {
+                    self.problem(format!("cannot read the link: {error}"));
+                    return Ok(());
+                }
+            }
+        }
+        self.shared.watch.counters.others.add(1);
+        self.send(Event::Ready(Box::new(entry)))
+    }
+
+    fn file(&mut self, name: &OsStr, stat: &Stat, previous: &mut PreviousEntries<'_>) -> Result<(), Over> {
         let counters = &self.shared.watch.counters;
         counters.files.add(1);
         let stamp = stamp(stat);
-        let before = previous.find(&entry.name);
-        if let Some(content) = before.as_ref().and_then(|before| self.shared.unchanged(before, &stamp)) {
-            counters.unchanged_files.add(1);
-            counters.bytes.add(content.size);
-            entry.content = Some(content);
-            return self.send(Event::Ready(Box::new(entry)));
+        match previous.find(name.as_bytes()) {
+            Some(before) if self.shared.is_unchanged(&before, &stamp) => {
+                counters.unchanged_files.add(1);
+                counters.bytes.add(before.content.as_ref().map_or(0, |content| content.size));
+                let entry = self.repeat(before, stat);
+                return self.send(Event::Ready(Box::new(entry)));
+            }
+            Some(_) => counters.changed_files.add(1),
+            None => counters.new_files.add(1),
         }
-        if before.is_some() {
-            counters.changed_files.add(1)
-        } else {
-            counters.new_files.add(1)
-        }
+        let entry = self.entry(name, stat);
         if let Some(ticket) = entry.hard_link.and_then(|link| self.links.get(&link)).cloned() {
-            return self.send(Event::File(Box::new(entry), path.to_owned(), ticket));
+            return self.send(Event::File(Box::new(entry), self.path.clone(), ticket));
         }
         let ticket = Ticket::default();
         if let Some(link) = entry.hard_link {
             self.links.insert(link, ticket.clone());
         }
-        let task = FileTask { path: path.to_owned(), stamp, ticket: ticket.clone() };
-        self.send(Event::File(Box::new(entry), path.to_owned(), ticket.clone()))?;
+        let task = FileTask { path: self.path.clone(), stamp, ticket: ticket.clone() };
+        self.send(Event::File(Box::new(entry), self.path.clone(), ticket))?;
         if let Err(crossbeam_channel::SendError(task)) = self.files.send(task) {
             let _ = task.ticket.set(super::files::FileResult::Over);
             return Err(Over);
@@ -198,33 +358,38 @@ impl Walker<'_> {
         Ok(())
     }
 
+    /// The entry of a file that has not changed, whole as it was. Only what may differ without showing in the file's
+    /// times is taken anew: names of users and groups, numbers of devices.
+    fn repeat(&mut self, before: Entry, stat: &Stat) -> Entry {
+        let mut entry = Entry { hard_link: hard_link(stat), ..before };
+        for (name, now) in
+            [(&mut entry.user, self.users.user(stat.st_uid)), (&mut entry.group, self.users.group(stat.st_gid))]
+        {
+            if name.as_deref() != now.as_deref() {
+                *name = now.map(|name| name.to_vec());
+            }
+        }
+        entry
+    }
+
     fn entry(&mut self, name: &OsStr, stat: &Stat) -> Entry {
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => EntryType::Directory,
-            FileType::Symlink => EntryType::Symlink,
-            FileType::BlockDevice => EntryType::BlockDevice,
-            FileType::CharacterDevice => EntryType::CharDevice,
-            FileType::Fifo => EntryType::Fifo,
-            FileType::Socket => EntryType::Socket,
-            FileType::RegularFile | FileType::Unknown => EntryType::File,
-        };
+        let kind = kind(stat);
         let stamp = stamp(stat);
         let is_device = matches!(kind, EntryType::BlockDevice | EntryType::CharDevice);
-        let linked = kind != EntryType::Directory && stat.st_nlink > 1;
         Entry {
             name: name.as_bytes().to_vec(),
             kind,
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            user: self.users.user(stat.st_uid),
-            group: self.users.group(stat.st_gid),
+            user: self.users.user(stat.st_uid).map(|name| name.to_vec()),
+            group: self.users.group(stat.st_gid).map(|name| name.to_vec()),
             mtime: stamp.mtime,
             ctime: Some(stamp.ctime),
             inode: Some(stamp.inode),
             content: None,
             target: None,
-            hard_link: linked.then_some(Pair(stat.st_dev, stat.st_ino)),
+            hard_link: hard_link(stat),
             device: is_device
                 .then(|| Pair(rustix::fs::major(stat.st_rdev).into(), rustix::fs::minor(stat.st_rdev).into())),
             xattrs: None,
@@ -236,6 +401,23 @@ impl Walker<'_> {
     }
 }
 
+fn kind(stat: &Stat) -> EntryType {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => EntryType::Directory,
+        FileType::Symlink => EntryType::Symlink,
+        FileType::BlockDevice => EntryType::BlockDevice,
+        FileType::CharacterDevice => EntryType::CharDevice,
+        FileType::Fifo => EntryType::Fifo,
+        FileType::Socket => EntryType::Socket,
+        FileType::RegularFile | FileType::Unknown => EntryType::File,
+    }
+}
+
+fn hard_link(stat: &Stat) -> Option<Pair> {
+    let linked = kind(stat) != EntryType::Directory && stat.st_nlink > 1;
+    linked.then_some(Pair(stat.st_dev, stat.st_ino))
+}
+
 fn stamp(stat: &Stat) -> Stamp {
     Stamp {
         size: stat.st_size as u64,
@@ -245,16 +427,19 @@ fn stamp(stat: &Stat) -> Stamp {
     }
 }
 
-/// The names in a directory, in memory: some 50 bytes each.
-fn names(directory: &OwnedFd) -> rustix::io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let name = entry?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(OsString::from_vec(name));
-        }
+/// A file with patterns, as far as it is no larger than such files are.
+fn read_ignore_file(directory: &OwnedFd, name: &OsStr) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut file = File::from(openat(directory, name, flags, Mode::empty())?).take(MAX_IGNORE_FILE + 1);
+    if !file.get_ref().metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
     }
-    Ok(names)
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_IGNORE_FILE {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(text)
 }
 
 /// Names of users and groups, each looked up once.
@@ -265,13 +450,13 @@ struct Names {
 }
 
 impl Names {
-    fn user(&mut self, uid: u32) -> Option<Vec<u8>> {
+    fn user(&mut self, uid: u32) -> Option<Arc<[u8]>> {
         let look = || uzers::get_user_by_uid(uid).map(|user| user.name().as_bytes().into());
-        self.users.entry(uid).or_insert_with(look).as_ref().map(|name| name.to_vec())
+        self.users.entry(uid).or_insert_with(look).clone()
     }
 
-    fn group(&mut self, gid: u32) -> Option<Vec<u8>> {
+    fn group(&mut self, gid: u32) -> Option<Arc<[u8]>> {
         let look = || uzers::get_group_by_gid(gid).map(|group| group.name().as_bytes().into());
-        self.groups.entry(gid).or_insert_with(look).as_ref().map(|name| name.to_vec())
+        self.groups.entry(gid).or_insert_with(look).clone()
     }
 }

@@ -9,7 +9,9 @@ use serde_json::json;
 use super::context::host_name;
 use super::output::{self, Output, count, size};
 use super::progress::{State, shown};
+use super::select::SelectArguments;
 use super::{Failure, Global, exit, interrupt};
+use crate::backup::counters::Counters;
 use crate::backup::roots::{Roots, absolute};
 use crate::backup::{Options, Outcome, Watch, run as back_up};
 use crate::local::Dirs;
@@ -32,6 +34,8 @@ pub struct Arguments {
     /// Read every file, changed or not
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    select: SelectArguments,
 }
 
 pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
@@ -47,6 +51,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     skip.extend(global.local_directory());
     let options = Options {
         roots: Roots::new(paths),
+        select: arguments.select.selection()?,
         skip,
         host: arguments.host.clone().unwrap_or_else(host_name),
         tags: arguments.tag.clone(),
@@ -83,17 +88,19 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         let result = json!({
             "snapshot": outcome.id.to_string(),
             "statistics": outcome.snapshot.statistics,
+            "excluded_files": watch.counters.excluded_files.get(),
+            "excluded_directories": watch.counters.excluded_directories.get(),
             "seconds": begun.elapsed().as_secs_f64(),
             "problems": output::problems_json(&problems),
         });
         output.document(if incomplete { "incomplete" } else { "ok" }, &warnings, result)?;
     } else {
-        summary(output, &outcome, begun)?;
+        summary(output, &outcome, &watch.counters, begun)?;
     }
     Ok(if incomplete { exit::INCOMPLETE } else { exit::OK })
 }
 
-fn summary(output: &mut Output, outcome: &Outcome, begun: Instant) -> Result<(), Failure> {
+fn summary(output: &mut Output, outcome: &Outcome, counters: &Counters, begun: Instant) -> Result<(), Failure> {
     let numbers = &outcome.snapshot.statistics;
     output.summary(format!("snapshot {} saved in {:.1} s", outcome.id.short(), begun.elapsed().as_secs_f64()))?;
     output.summary(format!(
@@ -110,8 +117,22 @@ fn summary(output: &mut Output, outcome: &Outcome, begun: Instant) -> Result<(),
         size(numbers.new_bytes),
         size(numbers.stored_bytes)
     ))?;
+    excluded(output, counters)?;
     if numbers.errors > 0 {
         output.summary(format!("  {} (see above)", count(numbers.errors, "problem", "problems")))?;
     }
     output.flush()
+}
+
+/// What was left out because the user wants it so.
+fn excluded(output: &mut Output, counters: &Counters) -> Result<(), Failure> {
+    let (files, directories) = (counters.excluded_files.get(), counters.excluded_directories.get());
+    if files + directories == 0 {
+        return Ok(());
+    }
+    output.summary(format!(
+        "  {} and {} excluded",
+        count(files, "file", "files"),
+        count(directories, "directory", "directories")
+    ))
 }

@@ -12,6 +12,7 @@ mod ls;
 mod output;
 mod progress;
 mod restore;
+mod select;
 mod snapshots;
 mod version;
 

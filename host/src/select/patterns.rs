@@ -110,6 +110,13 @@ impl Patterns {
             Match::Whitelist(_) => Some(false),
         }
     }
+
+    /// Whether a path matches, or one of the directories above it.
+    pub fn covers(&self, path: &Path, is_dir: bool) -> bool {
+        let mut above = path.ancestors().skip(1);
+        !self.is_empty()
+            && (self.matches(path, is_dir) == Some(true) || above.any(|path| self.matches(path, true) == Some(true)))
+    }
 }
 
 /// Reads patterns from a file. Each is known to be good then, so that an error can name its line.
@@ -244,6 +251,14 @@ mod tests {
         assert_eq!(matches(&lines, "/a/x/y.log"), Some(false));
         assert_eq!(matches(&["!z.log", "*.log"], "/z.log"), Some(true));
         assert_eq!(matches(&[], "/a"), None);
+    }
+
+    #[test]
+    fn what_is_covered() {
+        let patterns = Patterns::parse(["cache/", "!keep"]).expect("good");
+        let covers = |path: &str| patterns.covers(Path::new(path), false);
+        assert!(covers("/a/cache/b/c") && covers("/cache/keep"));
+        assert!(!covers("/a/cache") && !covers("/a/keep") && !covers("/"));
     }
 
     #[test]

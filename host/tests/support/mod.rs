@@ -264,6 +264,7 @@ pub fn try_backup(repository: &Repository, path: &Path) -> Result<Outcome, Repos
     let watch = backup::Watch::default();
     let options = backup::Options {
         roots: Roots::new(vec![path.to_owned()]),
+        select: Default::default(),
         skip: vec![],
         host: "test".into(),
         tags: vec![],

@@ -16,6 +16,7 @@ pub mod credential;
 pub mod crypto;
 pub mod format;
 pub mod index;
+pub mod inode;
 pub mod local;
 mod mapped;
 pub mod plugin;

@@ -56,14 +56,15 @@ pub fn assemble(
             }
             Event::Ready(entry) => add(&mut stack, &entry),
             Event::File(mut entry, path, ticket) => match ticket.wait() {
-                FileResult::Read(content, stamp, problem) => {
-                    if let Some(problem) = problem {
-                        shared.watch.problems.push(path, problem.as_str());
+                FileResult::Read(content, stamp, attributes) => {
+                    for problem in &attributes.problems {
+                        shared.watch.problems.push(&path, problem.as_str());
                     }
                     entry.content = Some(content.clone());
                     entry.mtime = stamp.mtime;
                     entry.ctime = Some(stamp.ctime);
                     entry.inode = Some(stamp.inode);
+                    attributes.clone().write_to(&mut entry);
                     add(&mut stack, &entry)
                 }
                 FileResult::Failed(why) => {

@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::Shared;
+use super::attributes::Attributes;
 use super::list::ListWriter;
 use super::packer::Packer;
 use super::session::Claim;
@@ -24,6 +25,7 @@ use crate::chunker::Chunker;
 use crate::format::Time;
 use crate::format::blob::{BlobId, BlobKind};
 use crate::format::content::{Content, Item};
+use crate::inode::runs::RunReader;
 use crate::repository::RepositoryError;
 
 /// The reading buffer holds the longest piece and this much more, in bytes.
@@ -51,8 +53,8 @@ pub struct Stamp {
 /// What became of a file.
 #[derive(Debug, Clone)]
 pub enum FileResult {
-    /// Its contents are stored; with what it was when they were read, and what is wrong with that.
-    Read(Content, Stamp, Option<String>),
+    /// Its contents are stored; with what it was when they were read.
+    Read(Content, Stamp, Attributes),
     /// It could not be read.
     Failed(String),
     /// The backup ended before it was read.
@@ -68,6 +70,8 @@ pub struct FileTask {
     pub path: PathBuf,
     /// What the walker saw.
     pub stamp: Stamp,
+    /// Whether it may have holes.
+    pub may_be_sparse: bool,
     /// Where the result goes.
     pub ticket: Ticket,
 }
@@ -123,7 +127,7 @@ impl Worker<'_> {
         let result = if self.shared.is_over() {
             FileResult::Over
         } else {
-            match self.read(&task.path, task.stamp) {
+            match self.read(&task) {
                 Ok(result) => result,
                 Err(error) => {
                     self.shared.fail(error);
@@ -135,21 +139,23 @@ impl Worker<'_> {
     }
 
     /// Reads a file; again if it was changed between the walk and now.
-    fn read(&mut self, path: &Path, seen: Stamp) -> Result<FileResult, RepositoryError> {
+    fn read(&mut self, task: &FileTask) -> Result<FileResult, RepositoryError> {
         let failed = |action: &str, error: io::Error| Ok(FileResult::Failed(format!("cannot {action} it: {error}")));
-        let mut file = match open(path) {
+        let mut file = match open(&task.path) {
             Ok(file) => file,
             Err(error) => return failed("open", error),
         };
-        let mut expected = seen;
-        if seen.size >= LOOK_AGAIN_FROM {
+        let mut expected = task.stamp;
+        if expected.size >= LOOK_AGAIN_FROM {
             match stamp(&file) {
                 Ok(stamp) => expected = stamp,
                 Err(error) => return failed("look at", error),
             }
         }
         for last_try in [false, true] {
-            let content = match self.contents(&mut file, expected.size) {
+            let mut attributes = Attributes::of_open(&file);
+            let sparse = task.may_be_sparse || last_try;
+            let content = match self.sparse_contents(&mut file, expected.size, sparse, &mut attributes) {
                 Ok(content) => content,
                 Err(Failure::Read(error)) => return failed("read", error),
                 Err(Failure::Fatal(error)) => return Err(error),
@@ -158,11 +164,11 @@ impl Worker<'_> {
                 Ok(stamp) => stamp,
                 Err(error) => return failed("look at", error),
             };
-            if now == expected {
-                return Ok(FileResult::Read(content, now, None));
+            if now != expected && last_try {
+                attributes.problems.push("it changed while it was being read".into());
             }
-            if last_try {
-                return Ok(FileResult::Read(content, now, Some("it changed while it was being read".into())));
+            if now == expected || last_try {
+                return Ok(FileResult::Read(content, now, attributes));
             }
             expected = now;
             if let Err(error) = file.seek(SeekFrom::Start(0)) {
@@ -172,8 +178,31 @@ impl Worker<'_> {
         unreachable!("the second try returns")
     }
 
+    /// Reads a file from its beginning to its end, without its holes.
+    fn sparse_contents(
+        &mut self,
+        file: &mut File,
+        size: u64,
+        may_be_sparse: bool,
+        attributes: &mut Attributes,
+    ) -> Result<Content, Failure> {
+        if !may_be_sparse {
+            return self.contents(file, size);
+        }
+        let Some(runs) = attributes.find_holes(file, size).map_err(Failure::Read)? else {
+            file.seek(SeekFrom::Start(0)).map_err(Failure::Read)?;
+            return self.contents(file, size);
+        };
+        let length = runs.iter().map(|run| run.1).sum();
+        let content = self.contents(&mut RunReader::new(file, runs), length)?;
+        if content.size < length {
+            attributes.shorten(content.size);
+        }
+        Ok(content)
+    }
+
     /// Reads a file from where it stands to its end.
-    fn contents(&mut self, file: &mut File, size: u64) -> Result<Content, Failure> {
+    fn contents(&mut self, file: &mut dyn Read, size: u64) -> Result<Content, Failure> {
         if size >= SHARE_FROM {
             self.shared.large.fetch_add(1, Ordering::SeqCst);
             let content = self.large(file);
@@ -196,7 +225,7 @@ impl Worker<'_> {
     /// Reads a file and gives its pieces to `each`, in order.
     fn cut(
         &mut self,
-        file: &mut File,
+        file: &mut dyn Read,
         size: u64,
         buffer: &mut Vec<u8>,
         mut each: impl FnMut(&mut Self, &[u8]) -> Result<(), RepositoryError>,
@@ -249,7 +278,7 @@ impl Worker<'_> {
     }
 
     /// Cuts a large file and shares its pieces out.
-    fn large(&mut self, file: &mut File) -> Result<Content, Failure> {
+    fn large(&mut self, file: &mut dyn Read) -> Result<Content, Failure> {
         let mut list = ListWriter::default();
         let mut tickets: VecDeque<Arc<OnceLock<Option<Item>>>> = VecDeque::new();
         let mut buffer = std::mem::take(&mut self.buffer);

@@ -13,6 +13,7 @@
 //! backup that ends early leaves packs that the next one finds in the index chunks written so far.
 
 mod assemble;
+mod attributes;
 mod commit;
 pub mod counters;
 mod files;

@@ -212,12 +212,16 @@ impl Shared<'_> {
     /// Whether a file has not changed since the backup before, and all of its blobs are still there.
     pub(super) fn is_unchanged(&self, before: &Entry, now: &Stamp) -> bool {
         let Some(content) = before.content.as_ref().filter(|_| before.kind == EntryType::File) else { return false };
-        before.size.unwrap_or(content.size) == now.size
-            && before.mtime == now.mtime
+        before.file_size() == now.size && self.is_same_inode(before, now) && self.all_present(content)
+    }
+
+    /// Whether an inode has not been touched since the backup before: every change of it, also of its extended
+    /// attributes and flags, changes its ctime.
+    pub(super) fn is_same_inode(&self, before: &Entry, now: &Stamp) -> bool {
+        before.mtime == now.mtime
             && before.ctime == Some(now.ctime)
             && before.inode == Some(now.inode)
             && !self.previous.is_racy(now.ctime)
-            && self.all_present(content)
     }
 
     /// Whether all blobs of a content are there; notes that the snapshot needs them.

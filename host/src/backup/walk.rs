@@ -14,6 +14,7 @@ use crossbeam_channel::Sender;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat};
 
 use super::Shared;
+use super::attributes::{self, Attributes};
 use super::files::{FileTask, Stamp, Ticket};
 use super::previous::PreviousEntries;
 use super::roots::Node;
@@ -127,24 +128,34 @@ impl Walker<'_> {
     }
 
     /// Enters a directory, `name` as seen from `parent`.
-    fn directory(&mut self, parent: impl AsFd, name: &Path, entry: Entry, way: Way<'_>) -> Result<(), Over> {
+    fn directory(&mut self, parent: impl AsFd, name: &Path, mut entry: Entry, way: Way<'_>) -> Result<(), Over> {
         if is_too_deep(&self.path) {
             // What could not be restored must not seem to be safe.
             self.problem(format!("the directory is not backed up: it is more than {MAX_DEPTH} levels deep"));
             return Ok(());
         }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let is_entered = way.whole || way.names().next().is_some();
+        let opened = is_entered.then(|| openat(parent, name, flags, Mode::empty()));
         if !entry.name.is_empty() {
             self.shared.watch.counters.directories.add(1);
-        }
-        self.send(Event::Enter(Box::new(entry), self.path.clone()))?;
-        if way.whole || way.names().next().is_some() {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match openat(parent, name, flags, Mode::empty()) {
-                Ok(directory) => self.children(&directory, way)?,
-                Err(error) => self.problem(format!("cannot open the directory: {error}")),
+            if let Some(Ok(directory)) = &opened {
+                self.note(Attributes::of_open(directory), &mut entry);
             }
         }
+        self.send(Event::Enter(Box::new(entry), self.path.clone()))?;
+        match opened {
+            Some(Ok(directory)) => self.children(&directory, way)?,
+            Some(Err(error)) => self.problem(format!("cannot open the directory: {error}")),
+            None => {}
+        }
         self.send(Event::Leave)
+    }
+
+    /// Notes attributes in an entry, and what is wrong with them.
+    fn note(&self, attributes: Attributes, entry: &mut Entry) {
+        attributes.problems.iter().for_each(|problem| self.problem(problem.clone()));
+        attributes.write_to(entry);
     }
 
     fn children(&mut self, directory: &OwnedFd, mut way: Way<'_>) -> Result<(), Over> {
@@ -292,7 +303,7 @@ impl Walker<'_> {
                 self.directory(directory, Path::new(name), entry, way)
             }
             EntryType::File => self.file(name, &stat, previous),
-            _ => self.other(directory, name, &stat),
+            _ => self.other(directory, name, &stat, previous),
         }
     }
 
@@ -312,7 +323,19 @@ impl Walker<'_> {
     }
 
     /// A link or special file.
-    fn other(&mut self, directory: &OwnedFd, name: &OsStr, stat: &Stat) -> Result<(), Over> {
+    fn other(
+        &mut self,
+        directory: &OwnedFd,
+        name: &OsStr,
+        stat: &Stat,
+        previous: &mut PreviousEntries<'_>,
+    ) -> Result<(), Over> {
+        let is_same = |before: &Entry| before.kind == kind(stat) && self.shared.is_same_inode(before, &stamp(stat));
+        if let Some(before) = previous.find(name.as_bytes()).filter(is_same) {
+            let entry = self.repeat(before, stat);
+            self.shared.watch.counters.others.add(1);
+            return self.send(Event::Ready(Box::new(entry)));
+        }
         let mut entry = self.entry(name, stat);
         if entry.kind == EntryType::Symlink {
             match readlinkat(directory, name, Vec::new()) {
@@ -323,6 +346,7 @@ impl Walker<'_> {
                 }
             }
         }
+        self.note(Attributes::of_named(directory, name, &self.path), &mut entry);
         self.shared.watch.counters.others.add(1);
         self.send(Event::Ready(Box::new(entry)))
     }
@@ -349,7 +373,8 @@ impl Walker<'_> {
         if let Some(link) = entry.hard_link {
             self.links.insert(link, ticket.clone());
         }
-        let task = FileTask { path: self.path.clone(), stamp, ticket: ticket.clone() };
+        let may_be_sparse = attributes::may_be_sparse(stat);
+        let task = FileTask { path: self.path.clone(), stamp, may_be_sparse, ticket: ticket.clone() };
         self.send(Event::File(Box::new(entry), self.path.clone(), ticket))?;
         if let Err(crossbeam_channel::SendError(task)) = self.files.send(task) {
             let _ = task.ticket.set(super::files::FileResult::Over);

@@ -16,6 +16,7 @@ use crate::format::pack::read_directory;
 use crate::format::roster::{Role, Roster};
 use crate::repository::blobs::{BlobReader, open_header};
 use crate::repository::{Repository, RepositoryError};
+use crate::restore::sparse::Layout;
 
 /// Print what is in the repository.
 #[derive(Debug, Args)]
@@ -95,11 +96,35 @@ fn file(repository: &Repository, snapshot: &str, path: &std::path::Path, output:
     let reader = BlobReader::new(repository, &index);
     let entry = ls::find(&reader, &info.snapshot.root, path)?
         .ok_or_else(|| Failure::Input(format!("{} is not in snapshot {}", path.display(), info.id.short())))?;
+    let layout = Layout::of(&entry)
+        .map_err(|why| RepositoryError::Malformed { what: format!("the entry of {}", path.display()), why })?;
     let content = entry.content.filter(|_| entry.kind == EntryType::File);
     let content = content
         .ok_or_else(|| Failure::Input(format!("{} is no file, but a {}", path.display(), entry.kind.as_str())))?;
+    let (mut offset, mut position) = (0, 0);
     for leaf in reader.leaves(&content)? {
-        output.raw(&reader.read(BlobKind::Data, &leaf?.id)?)?;
+        let blob = reader.read(BlobKind::Data, &leaf?.id)?;
+        let Some(layout) = &layout else {
+            output.raw(&blob)?;
+            continue;
+        };
+        for (start, piece) in layout.pieces(offset, &blob) {
+            zeros(start - position, output)?;
+            output.raw(piece)?;
+            position = start + piece.len() as u64;
+        }
+        offset += blob.len() as u64;
+    }
+    layout.map_or(Ok(()), |layout| zeros(layout.size() - position, output))
+}
+
+/// Prints a hole.
+fn zeros(mut count: u64, output: &mut Output) -> Result<(), Failure> {
+    let zeros = [0; 64 << 10];
+    while count > 0 {
+        let piece = count.min(zeros.len() as u64);
+        output.raw(&zeros[..piece as usize])?;
+        count -= piece;
     }
     Ok(())
 }

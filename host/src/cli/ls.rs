@@ -5,13 +5,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::output::{Output, complain, printable};
 use super::{Failure, Global, exit};
 use crate::format::content::Content;
-use crate::format::entry::{Entry, EntryType};
+use crate::format::entry::{Entry, EntryType, Xattr};
 use crate::format::roster::Role;
+use crate::inode::flags;
 use crate::repository::blobs::BlobReader;
 use crate::repository::{Repository, RepositoryError};
 
@@ -106,7 +107,7 @@ fn list(
 }
 
 fn print(entry: &Entry, path: &Path, output: &mut Output) -> Result<(), Failure> {
-    let size = entry.content.as_ref().filter(|_| entry.kind == EntryType::File).map_or(0, |content| content.size);
+    let size = entry.file_size();
     let text = |name: &Option<Vec<u8>>, number: u32| name.as_deref().map_or(number.to_string(), printable);
     if output.json {
         return output.object(&json!({
@@ -121,6 +122,8 @@ fn print(entry: &Entry, path: &Path, output: &mut Output) -> Result<(), Failure>
             "group": entry.group.as_deref().map(String::from_utf8_lossy),
             "size": size,
             "mtime": entry.mtime.to_rfc3339(),
+            "xattrs": entry.xattrs.iter().flatten().map(xattr_json).collect::<Vec<_>>(),
+            "flags": flags::names(entry.flags.unwrap_or(0)),
             "target": entry.target.as_deref().map(String::from_utf8_lossy),
         }));
     }
@@ -134,6 +137,10 @@ fn print(entry: &Entry, path: &Path, output: &mut Output) -> Result<(), Failure>
         entry.mtime.to_local(),
         printable(path.as_os_str().as_bytes()),
     ))
+}
+
+fn xattr_json(xattr: &Xattr) -> Value {
+    json!({ "name": String::from_utf8_lossy(&xattr.name), "value": hex::encode(&xattr.value) })
 }
 
 fn letter(kind: EntryType) -> char {

@@ -145,6 +145,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Length of a regular file in bytes, with its holes; 0 for anything else.
+    pub fn file_size(&self) -> u64 {
+        let content = self.content.as_ref().filter(|_| self.kind == EntryType::File);
+        content.map_or(0, |content| self.size.unwrap_or(content.size))
+    }
+
     /// Refuses names that would leave the directory: empty, `.`, `..`, with a slash or NUL.
     pub fn check_name(&self) -> Result<(), FormatError> {
         let bad = self.name.is_empty()

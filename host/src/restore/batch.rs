@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use super::sparse::Layout;
 use crate::chunk::{ChunkId, Label};
 use crate::format::blob::{BlobId, BlobKind};
 use crate::format::content::Item;
@@ -25,6 +26,8 @@ pub struct FileJob {
     pub path: PathBuf,
     /// Its metadata.
     pub entry: Entry,
+    /// Where its contents go, if it is sparse.
+    pub layout: Option<Layout>,
     /// Whether an earlier batch has made the file.
     pub continued: bool,
     /// Whether this batch has the file's end.
@@ -35,6 +38,14 @@ pub struct FileJob {
     pub state: Mutex<FileState>,
     /// Whether a blob could not be had.
     pub damaged: AtomicBool,
+}
+
+impl FileJob {
+    /// Length of the file in bytes, with its holes.
+    pub fn size(&self) -> u64 {
+        let content = || self.entry.content.as_ref().map_or(0, |content| content.size);
+        self.layout.as_ref().map_or_else(content, Layout::size)
+    }
 }
 
 /// Whether a file is there and open.
@@ -90,6 +101,12 @@ pub struct Batch {
     blob_places: HashMap<(usize, u32, BlobId), usize>,
 }
 
+/// How many blobs an entry counts for, whose extended attributes and runs are in memory with the batch.
+fn weight(entry: &Entry) -> usize {
+    let xattrs: usize = entry.xattrs.iter().flatten().map(|xattr| xattr.name.len() + xattr.value.len()).sum();
+    entry.extents.as_ref().map_or(0, Vec::len) / 4 + xattrs / 256
+}
+
 impl Batch {
     /// Whether it is time to work on it.
     pub fn is_full(&self) -> bool {
@@ -97,10 +114,12 @@ impl Batch {
     }
 
     /// Adds a file; its blobs follow.
-    pub fn add_file(&mut self, path: PathBuf, entry: Entry, continued: bool) -> usize {
+    pub fn add_file(&mut self, path: PathBuf, entry: Entry, layout: Option<Layout>, continued: bool) -> usize {
+        self.blobs += weight(&entry);
         self.files.push(FileJob {
             path,
             entry,
+            layout,
             continued,
             complete: false,
             missing: AtomicU64::new(0),

@@ -138,7 +138,10 @@ impl Fetch<'_, '_> {
     fn lost(&self, size: u64, destination: Destination, why: &str) {
         let file = &self.files[destination.file];
         file.damaged.store(true, Ordering::Relaxed);
-        let (start, end) = (destination.offset, destination.offset + size);
+        let (mut start, mut end) = (destination.offset, destination.offset + size);
+        if let Some(layout) = &file.layout {
+            (start, end) = (layout.position(start), layout.position(end - 1) + 1);
+        }
         let message = format!("bytes {start} to {end} are lost, zeros stand in their place: {why}");
         self.watch.problems.push(self.target.display(&file.path), message);
         self.written(file);
@@ -164,7 +167,14 @@ impl Fetch<'_, '_> {
             }
             None => self.open(job, &mut state.made)?,
         };
-        file.write_all_at(plaintext, offset)?;
+        match &job.layout {
+            None => file.write_all_at(plaintext, offset)?,
+            Some(layout) => {
+                for (offset, piece) in layout.pieces(offset, plaintext) {
+                    file.write_all_at(piece, offset)?;
+                }
+            }
+        }
         if job.missing.load(Ordering::Relaxed) == 1 || self.open_files.load(Ordering::Relaxed) < MAX_OPEN {
             self.open_files.fetch_add(1, Ordering::Relaxed);
             state.file = Some(file);
@@ -178,6 +188,7 @@ impl Fetch<'_, '_> {
         }
         let file = self.target.create_file(&job.path)?;
         *made = true;
+        self.target.attributes.set_early_flags(&file, &job.entry);
         Ok(file)
     }
 
@@ -202,10 +213,11 @@ impl Fetch<'_, '_> {
             if !job.complete {
                 return Ok(());
             }
-            if job.damaged.load(Ordering::Relaxed) {
-                file.set_len(job.entry.content.as_ref().map_or(0, |content| content.size))?;
+            if job.damaged.load(Ordering::Relaxed) || job.layout.is_some() {
+                file.set_len(job.size())?;
             }
             self.target.set_metadata(&file, &job.entry)?;
+            self.target.attributes.seal_later(&job.path, &job.entry);
             self.watch.files.add(1);
             Ok(())
         };

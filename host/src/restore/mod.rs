@@ -6,9 +6,11 @@
 //! metadata. [`target`] is the only part that touches the target: it makes new things only, never follows a symbolic
 //! link, and never leaves the target directory, whatever the repository says.
 
+mod attributes;
 mod batch;
 mod fetch;
 mod plan;
+pub mod sparse;
 pub mod target;
 
 use std::path::PathBuf;

@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use super::batch::{Batch, Destination};
+use super::batch::{Batch, Destination, FileJob};
+use super::sparse::Layout;
 use super::target::Target;
 use super::{RestoreError, Watch, fetch};
 use crate::format::content::Content;
@@ -52,6 +53,12 @@ impl<'a, 'r> Planner<'a, 'r> {
         })?;
         self.directory(&directory, Path::new(""), root)?;
         self.work()?;
+        for (path, why) in self.target.seal() {
+            self.problem(&path, why);
+        }
+        for why in self.target.attributes.refused() {
+            self.problem(Path::new(""), why);
+        }
         if self.target.owners_lost() {
             self.watch
                 .problems
@@ -150,14 +157,16 @@ impl<'a, 'r> Planner<'a, 'r> {
             self.problem(&path, "the snapshot has no contents for this file");
             return Ok(());
         };
-        let leaves = match self.reader.leaves(&content) {
-            Ok(leaves) => leaves,
+        let leaves = self.reader.leaves(&content).map_err(|why| why.to_string());
+        let layout = Layout::of(&entry).map_err(|why| why.to_string());
+        let (leaves, layout) = match leaves.and_then(|leaves| Ok((leaves, layout?))) {
+            Ok(both) => both,
             Err(why) => {
                 self.problem(&path, format!("it is not restored: {why}"));
                 return Ok(());
             }
         };
-        let mut file = self.batch.add_file(path.clone(), entry, false);
+        let mut file = self.batch.add_file(path.clone(), entry, layout, false);
         let mut offset = 0;
         for leaf in leaves {
             let item = match leaf {
@@ -171,9 +180,10 @@ impl<'a, 'r> Planner<'a, 'r> {
             self.batch.add_blob(self.reader, item, Destination { file, offset });
             offset += item.size;
             if self.batch.is_full() {
-                let entry = self.batch.files[file].entry.clone();
+                let FileJob { entry, layout, .. } = &mut self.batch.files[file];
+                let (entry, layout) = (entry.clone(), layout.clone());
                 self.work()?;
-                file = self.batch.add_file(path.clone(), entry, true);
+                file = self.batch.add_file(path.clone(), entry, layout, true);
             }
         }
         self.batch.files[file].complete = true;

@@ -18,7 +18,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::RestoreError;
+use super::attributes::Attributes;
 use crate::format::entry::{Entry, EntryType, Pair};
+use crate::inode::Inode;
 
 /// Numbers of users (false) and groups (true) by name, each looked up once.
 type Owners = HashMap<(bool, Vec<u8>), Option<u32>>;
@@ -30,6 +32,8 @@ pub struct Target {
     is_root_user: bool,
     owners_lost: AtomicBool,
     owners: Mutex<Owners>,
+    /// Sets extended attributes and flags.
+    pub(super) attributes: Attributes,
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -46,6 +50,7 @@ impl Target {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, path, flags, Mode::empty()).map_err(|e| error(format!("it cannot be opened: {e}")))?;
         Ok(Target {
+            attributes: Attributes::of_target(&root),
             root,
             path: path.to_owned(),
             is_root_user: rustix::process::geteuid().is_root(),
@@ -142,24 +147,49 @@ impl Target {
         }
         let (uid, gid) = self.owner(entry);
         self.owned(chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW), entry)?;
+        let inode = Inode::below(parent, name);
+        match &inode {
+            Some(inode) => self.attributes.set_before_mode(inode, entry),
+            None if entry.xattrs.is_some() => return Err(io::Error::other("extended attributes need /proc")),
+            None => {}
+        }
         if entry.kind != EntryType::Symlink {
             // What was just made here is no symbolic link, so the call does not go through one.
             rustix::fs::chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
         }
+        if let Some(inode) = &inode {
+            self.attributes.set_after_mode(inode, entry);
+        }
         Ok(utimensat(parent, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// Sets owner, mode and times of an open file or directory, in this order: a change of owner clears setuid.
+    /// Sets owner, extended attributes, mode, ACLs, times and flags of an open file or directory, in this order: a change
+    /// of owner clears setuid and capabilities, the mode may forbid to set attributes, and it changes the ACL.
     pub fn set_metadata(&self, file: impl AsFd, entry: &Entry) -> io::Result<()> {
         let (uid, gid) = self.owner(entry);
         self.owned(fchown(&file, uid, gid), entry)?;
+        let inode = Inode::Open(file.as_fd());
+        self.attributes.set_before_mode(&inode, entry);
         fchmod(&file, Mode::from_raw_mode(entry.mode))?;
-        Ok(futimens(&file, &times(entry))?)
+        self.attributes.set_after_mode(&inode, entry);
+        futimens(&file, &times(entry))?;
+        self.attributes.set_late_flags(&file, entry);
+        Ok(())
+    }
+
+    /// Sets the flags of what is immutable or append-only, when all else is done. Returns what could not be opened.
+    pub fn seal(&self) -> Vec<(PathBuf, String)> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        self.attributes.seal(|path| self.open_below(path, flags, Mode::empty()))
     }
 
     /// Sets the metadata of a directory that was made before.
     pub fn finish_directory(&self, path: &Path, entry: &Entry) -> io::Result<()> {
-        self.set_metadata(self.open_below(path, DIRECTORY, Mode::empty())?, entry)
+        let directory = self.open_below(path, DIRECTORY, Mode::empty())?;
+        self.attributes.set_early_flags(&directory, entry);
+        self.set_metadata(directory, entry)?;
+        self.attributes.seal_later(path, entry);
+        Ok(())
     }
 
     /// Only root can give files away; for others it is enough to say so once.

@@ -12,6 +12,7 @@ pub mod check;
 pub mod chunk;
 pub mod chunker;
 pub mod cli;
+pub mod config;
 pub mod credential;
 pub mod crypto;
 pub mod format;

@@ -23,7 +23,6 @@ fn wrong_usage() {
     for arguments in [
         args![].as_slice(),
         &args!["frobnicate"],
-        &args!["backup"],
         &args!["--frobnicate", "snapshots"],
         &args!["restore", "latest"],
         &args!["restore", "latest", "a", "b"],
@@ -61,6 +60,7 @@ fn no_repository_given() {
     {
         bare(&sandbox, arguments).expect(17).says(&["--repo LOCATION", "OBNAM_REPOSITORY"]);
     }
+    bare(&sandbox, &args!["backup"]).expect(17).says(&["nothing to back up", "obnam backup PATH"]);
     run(sandbox.bare().arg("snapshots").env("OBNAM_REPOSITORY", "")).expect(17);
     assert_eq!(fs::read_dir(sandbox.local().join("config")).unwrap().count(), 0);
 }

@@ -22,8 +22,8 @@ use crate::local::Dirs;
 /// snapshot is made without it, and the exit code is 3.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// What to back up
-    #[arg(required = true, value_name = "PATH")]
+    /// What to back up; without it, the sources of the profile
+    #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// A tag for the snapshot; may be repeated
     #[arg(long, value_name = "TAG")]
@@ -41,7 +41,7 @@ pub struct Arguments {
 pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
     let begun = Instant::now();
     let mut paths = Vec::new();
-    for path in &arguments.paths {
+    for path in &global.sources(&arguments.paths)? {
         let path = absolute(path)
             .map_err(|error| Failure::Input(format!("cannot back up {}: {error}; nothing was done", path.display())))?;
         paths.push(path);
@@ -51,10 +51,10 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     skip.extend(global.local_directory());
     let options = Options {
         roots: Roots::new(paths),
-        select: arguments.select.selection()?,
+        select: global.select(&arguments.select).selection()?,
         skip,
-        host: arguments.host.clone().unwrap_or_else(host_name),
-        tags: arguments.tag.clone(),
+        host: global.host(arguments.host.as_deref()).unwrap_or_else(host_name),
+        tags: global.tags(&arguments.tag),
         force: arguments.force,
     };
     let watch = Watch::stopped_by(interrupt::flag());

@@ -5,16 +5,37 @@ use std::sync::Arc;
 
 use super::{Failure, Global};
 use crate::chunk::ChunkId;
+use crate::config::profile::Setting;
 use crate::credential::{Secret, identity, passphrase};
 use crate::local::Dirs;
-use crate::plugin::{self, PluginSource, StoreSpec};
+use crate::plugin::{self, PluginInfo, PluginSource, StoreSpec};
 use crate::repository::{Place, Repository, open};
 
 impl Global {
     /// The location, as the user wrote it.
     fn location(&self) -> Result<&str, Failure> {
-        let missing = "no repository: name it with --repo LOCATION or OBNAM_REPOSITORY";
-        self.repo.as_deref().filter(|repo| !repo.is_empty()).ok_or_else(|| Failure::Input(missing.into()))
+        self.repo.as_deref().filter(|repo| !repo.is_empty()).ok_or_else(|| {
+            let profile = self.settings.profile.as_ref();
+            let lacks =
+                profile.map_or_else(String::new, |profile| format!(" (the profile {:?} has none)", profile.name));
+            let ways = "name it with --repo LOCATION, OBNAM_REPOSITORY, or in a profile: obnam config init";
+            Failure::Input(format!("no repository{lacks}: {ways}"))
+        })
+    }
+
+    /// Secrets do not stand in the configuration file, nor does a plugin get them from there.
+    fn refuse_secrets(&self, plugin: &PluginInfo) -> Result<(), Failure> {
+        for Setting { value: (name, _), .. } in self.profile_options() {
+            if let Some(known) = plugin.options.iter().find(|known| known.secret && known.name == *name) {
+                let variable = known.environment.as_deref();
+                let other = variable.map_or_else(|| format!("-o {name}=..."), |variable| format!("in {variable}"));
+                return Err(Failure::Input(format!(
+                    "the option {name} of plugin {} is a secret, which is not kept in the configuration file; give it {other}",
+                    plugin.name
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The directory of a local repository.
@@ -23,17 +44,17 @@ impl Global {
         (plugin::bundled_for(location) == Some("local")).then(|| local_path(location))
     }
 
+    /// The location as pins and recovery sheets have it: a path is made absolute.
+    pub fn absolute_location(&self) -> Option<String> {
+        let path = self.local_directory().map(|path| path.to_string_lossy().into_owned());
+        path.or_else(|| self.repo.clone()).filter(|location| !location.is_empty())
+    }
+
     /// The store, behind its plugin; nothing has been asked of the place yet.
     pub fn place(&self) -> Result<Place, Failure> {
         let location = self.location()?;
         let dirs = Dirs::from_environment()?;
-        let mut options = Vec::new();
-        for option in &self.options {
-            let pair = option.split_once('=').filter(|(key, _)| !key.is_empty());
-            let (key, value) =
-                pair.ok_or_else(|| Failure::Input(format!("the option {option:?} is not of the form KEY=VALUE")))?;
-            options.push((key.to_owned(), value.to_owned()));
-        }
+        let options = self.plugin_options()?;
         let source = match &self.backend {
             Some(file) => PluginSource::File(file.clone()),
             None => StoreSpec::for_location(location)?.source,
@@ -48,19 +69,17 @@ impl Global {
             create_dir: true,
         };
         let store = plugin::open_store(&spec)?;
-        let location = match self.local_directory() {
-            Some(path) => path.to_string_lossy().into_owned(),
-            None => location.to_owned(),
-        };
+        self.refuse_secrets(store.info())?;
+        let location = self.absolute_location().unwrap_or_else(|| location.to_owned());
         Ok(Place { store: Arc::new(store), location, dirs })
     }
 
     /// What the user opens the repository with.
     pub fn secret(&self) -> Result<Secret, Failure> {
-        if let Some(path) = &self.identity {
+        if let Some(path) = self.identity.as_ref().filter(|_| !self.identity_is_overruled()) {
             return Ok(Secret::Identity(identity::load(path)?));
         }
-        let passphrase = match passphrase::from_environment()? {
+        let passphrase = match self.passphrase()? {
             Some(passphrase) => passphrase,
             None => passphrase::prompt("Passphrase: ")?,
         };

@@ -1,5 +1,6 @@
 //! Exit codes: one per class of error. The table in README.md is the documentation.
 
+use crate::config::ConfigError;
 use crate::credential::identity::IdentityError;
 use crate::credential::passphrase::PassphraseError;
 use crate::local::LocalError;
@@ -15,6 +16,9 @@ pub const USAGE: u8 = 2;
 pub const INCOMPLETE: u8 = 3;
 /// Check found damage.
 pub const DAMAGE: u8 = 4;
+
+/// The configuration or an input is wrong.
+pub const BAD_INPUT: u8 = 17;
 
 /// `init` where there is something already.
 pub const ALREADY_THERE: u8 = 11;
@@ -40,6 +44,9 @@ pub enum Failure {
     /// The restore ended.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// The configuration file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// What the user asked for makes no sense.
     #[error("{0}")]
     Input(String),
@@ -56,7 +63,9 @@ impl Failure {
             Failure::Store(error) => store(error),
             Failure::Local(error) => local(error),
             Failure::Passphrase(_) | Failure::Identity(_) => (12, "no-access"),
-            Failure::Restore(RestoreError::Target { .. }) | Failure::Input(_) => (17, "bad-input"),
+            Failure::Restore(RestoreError::Target { .. }) | Failure::Config(_) | Failure::Input(_) => {
+                (BAD_INPUT, "bad-input")
+            }
             Failure::Output(_) => (1, "other"),
         }
     }

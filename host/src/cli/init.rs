@@ -33,7 +33,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     let location = place.location.clone();
     let mut generated = None;
     let mut secrets = Vec::new();
-    let passphrase = if arguments.generate_passphrase { None } else { passphrase::from_environment()? };
+    let passphrase = if arguments.generate_passphrase { None } else { global.passphrase()? };
     match passphrase {
         Some(passphrase) => secrets.push(Secret::Passphrase(passphrase)),
         None if global.identity.is_some() && !arguments.generate_passphrase => {}

@@ -4,8 +4,10 @@ mod backup;
 mod cat;
 mod check;
 mod chunks;
+mod config;
 mod context;
 mod exit;
+mod help;
 mod init;
 pub mod interrupt;
 mod ls;
@@ -13,23 +15,22 @@ mod output;
 mod progress;
 mod restore;
 mod select;
+mod settings;
 mod snapshots;
 mod version;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Failure;
 use output::Output;
+use settings::Settings;
 
 /// End-to-end encrypted, deduplicating backups into sandboxed storage backends.
 #[derive(Debug, Parser)]
 #[command(name = "obnam", version, propagate_version = false, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 done; 1 other error; 2 wrong usage; 3 done, but incomplete; 4 damage found; \
-    10 no repository there; 11 there is one already; 12 wrong passphrase, or no access; 13 the storage failed; \
-    14 the plugin was refused or stopped; 15 the repository is damaged or under attack; 16 another backup is running; \
-    17 bad configuration or input; 130 interrupted.")]
+#[command(after_help = help::SHORT, after_long_help = help::LONG)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -39,23 +40,51 @@ struct Cli {
 
 /// Options that all commands share.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of all commands")]
 pub(crate) struct Global {
+    /// Use this profile of the configuration file
+    #[arg(short, long, global = true, value_name = "NAME")]
+    profile: Option<String>,
+    /// Read this configuration file instead of ~/.config/obnam/config.toml
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "OBNAM_CONFIG",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    config: Option<PathBuf>,
     /// Where the repository is: a directory, or SCHEME:REST for the plugin of that scheme
-    #[arg(short, long, global = true, value_name = "LOCATION", env = "OBNAM_REPOSITORY")]
+    #[arg(short, long, global = true, value_name = "LOCATION", env = "OBNAM_REPOSITORY", hide_env_values = true)]
     repo: Option<String>,
     /// Use this plugin instead of the bundled one for the location's scheme
-    #[arg(long, global = true, value_name = "FILE.wasm", env = "OBNAM_BACKEND")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE.wasm",
+        env = "OBNAM_BACKEND",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
     backend: Option<PathBuf>,
     /// An option for the plugin; may be repeated
-    #[arg(short = 'o', long = "option", global = true, value_name = "KEY=VALUE")]
+    #[arg(short = 'o', long = "option", global = true, value_name = "KEY=VALUE", hide_short_help = true)]
     options: Vec<String>,
     /// Open with the age X25519 identity in this file (mode 0600) instead of a passphrase
-    #[arg(long, global = true, value_name = "FILE", env = "OBNAM_IDENTITY")]
+    #[arg(long, global = true, value_name = "FILE", env = "OBNAM_IDENTITY", hide_env_values = true)]
     identity: Option<PathBuf>,
     /// The repository's id, from the recovery sheet; checked before anything else is believed
-    #[arg(long, global = true, value_name = "ID", env = "OBNAM_REPOSITORY_ID")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ID",
+        env = "OBNAM_REPOSITORY_ID",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
     repository_id: Option<String>,
-    /// Print JSON on standard output
+    /// Print JSON on standard output (docs/json.md)
     #[arg(long, global = true)]
     json: bool,
     /// Print no progress and no summary
@@ -64,6 +93,9 @@ pub(crate) struct Global {
     /// Print what happens; twice: with the plugin's own words
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Where all this comes from
+    #[arg(skip)]
+    settings: Settings,
 }
 
 #[derive(Debug, Subcommand)]
@@ -84,6 +116,8 @@ enum Command {
     Chunks(chunks::Arguments),
     /// Check that everything is there, and with --read-data that it is good
     Check(check::Arguments),
+    /// Make, show and check the configuration file
+    Config(config::Arguments),
     /// Print versions
     Version(version::Arguments),
 }
@@ -99,15 +133,26 @@ impl Command {
             Command::Cat(_) => "cat",
             Command::Chunks(_) => "chunks",
             Command::Check(_) => "check",
+            Command::Config(_) => "config",
             Command::Version(_) => "version",
+        }
+    }
+
+    /// Whether it may need a repository, and so the profile that names it.
+    fn uses_profile(&self) -> bool {
+        match self {
+            Command::Config(arguments) => arguments.uses_profile(),
+            Command::Version(_) => false,
+            _ => true,
         }
     }
 }
 
 /// Runs the program and returns its exit code.
 pub fn main() -> u8 {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = help::command().try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (mut cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() { exit::USAGE } else { exit::OK };
@@ -117,21 +162,26 @@ pub fn main() -> u8 {
     raise_file_limit();
     start_log(cli.global.verbose);
     let mut output = Output::new(cli.command.name(), cli.global.json, cli.global.quiet);
-    let global = &cli.global;
-    let result = match &cli.command {
-        Command::Init(arguments) => init::run(global, arguments, &mut output),
-        Command::Backup(arguments) => backup::run(global, arguments, &mut output),
-        Command::Snapshots(arguments) => snapshots::run(global, arguments, &mut output),
-        Command::Ls(arguments) => ls::run(global, arguments, &mut output),
-        Command::Restore(arguments) => restore::run(global, arguments, &mut output),
-        Command::Cat(arguments) => cat::run(global, arguments, &mut output),
-        Command::Chunks(arguments) => chunks::run(global, arguments, &mut output),
-        Command::Check(arguments) => check::run(global, arguments, &mut output),
-        Command::Version(arguments) => version::run(global, arguments, &mut output),
-    };
-    match result {
+    let settled = if cli.command.uses_profile() { cli.global.settle(&matches) } else { Ok(()) };
+    match settled.and_then(|()| run(&cli, &mut output)) {
         Ok(code) => code,
         Err(failure) => output.failure(&failure),
+    }
+}
+
+fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Init(arguments) => init::run(global, arguments, output),
+        Command::Backup(arguments) => backup::run(global, arguments, output),
+        Command::Snapshots(arguments) => snapshots::run(global, arguments, output),
+        Command::Ls(arguments) => ls::run(global, arguments, output),
+        Command::Restore(arguments) => restore::run(global, arguments, output),
+        Command::Cat(arguments) => cat::run(global, arguments, output),
+        Command::Chunks(arguments) => chunks::run(global, arguments, output),
+        Command::Check(arguments) => check::run(global, arguments, output),
+        Command::Config(arguments) => config::run(global, arguments, output),
+        Command::Version(arguments) => version::run(global, arguments, output),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use zeroize::Zeroizing;
@@ -56,10 +56,8 @@ pub fn from_environment() -> Result<Option<Zeroizing<String>>, PassphraseError> 
     if let Ok(passphrase) = env::var("OBNAM_PASSPHRASE").map(Zeroizing::new) {
         return if passphrase.is_empty() { Err(PassphraseError::Empty) } else { Ok(Some(passphrase)) };
     }
-    if let Some(path) = env::var_os("OBNAM_PASSPHRASE_FILE").map(PathBuf::from) {
-        let text = fs::read_to_string(&path).map(Zeroizing::new);
-        let text = text.map_err(|source| PassphraseError::File { path, source })?;
-        return first_line(&text).map(Some);
+    if let Some(path) = env::var_os("OBNAM_PASSPHRASE_FILE") {
+        return from_file(Path::new(&path)).map(Some);
     }
     if let Ok(command) = env::var("OBNAM_PASSPHRASE_COMMAND") {
         return from_command(&command).map(Some);
@@ -67,7 +65,17 @@ pub fn from_environment() -> Result<Option<Zeroizing<String>>, PassphraseError> 
     Ok(None)
 }
 
-fn from_command(command: &str) -> Result<Zeroizing<String>, PassphraseError> {
+/// The variables that [`from_environment`] looks at, in its order.
+pub const VARIABLES: [&str; 3] = ["OBNAM_PASSPHRASE", "OBNAM_PASSPHRASE_FILE", "OBNAM_PASSPHRASE_COMMAND"];
+
+/// The first line of a file.
+pub fn from_file(path: &Path) -> Result<Zeroizing<String>, PassphraseError> {
+    let text = fs::read_to_string(path).map(Zeroizing::new);
+    first_line(&text.map_err(|source| PassphraseError::File { path: path.to_owned(), source })?)
+}
+
+/// The first line that a shell command prints.
+pub fn from_command(command: &str) -> Result<Zeroizing<String>, PassphraseError> {
     let failed = |why: String| PassphraseError::Command { command: command.to_owned(), why };
     let output = Command::new("sh").arg("-c").arg(command).stdin(Stdio::inherit()).stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| failed(error.to_string()))?;

@@ -73,6 +73,11 @@ impl Dirs {
         Dirs { config: root.join("config"), state: root.join("state"), cache: root.join("cache") }
     }
 
+    /// The configuration file that is read when no other is named.
+    pub fn config_file(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
     /// Where pins are.
     pub fn pins(&self) -> Result<PathBuf, LocalError> {
         private_dir(self.config.join("repositories"))

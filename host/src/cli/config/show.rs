@@ -1,0 +1,153 @@
+//! `obnam config show`: what is in force, and where each value comes from.
+
+use std::ffi::OsStr;
+
+use serde_json::{Value, json};
+
+use super::file;
+use crate::cli::context::host_name;
+use crate::cli::output::{Output, printable};
+use crate::cli::settings::Origin;
+use crate::cli::{Failure, Global, exit};
+use crate::config::profile::{PassphraseSource, Profile, Setting};
+use crate::credential::passphrase;
+use crate::plugin;
+
+/// A value in force.
+struct Entry {
+    key: String,
+    value: Value,
+    origin: Origin,
+}
+
+pub fn run(global: &Global, output: &mut Output) -> Result<u8, Failure> {
+    let path = file(global)?;
+    let settings = &global.settings;
+    let entries = entries(global)?;
+    if output.json {
+        let entry = |entry: &Entry| json!({ "key": entry.key, "value": entry.value, "origin": origin(entry.origin) });
+        let result = json!({
+            "file": settings.file.as_ref().map(|path| path.to_string_lossy()),
+            "profile": settings.profile.as_ref().map(|profile| &profile.name),
+            "settings": entries.iter().map(entry).collect::<Vec<_>>(),
+        });
+        output.document("ok", &[], result)?;
+        return Ok(exit::OK);
+    }
+    let file = match &settings.file {
+        Some(path) => path.display().to_string(),
+        None if path.exists() => format!("{} (not read: the repository is named otherwise)", path.display()),
+        None => format!("none ({} is not there; obnam config init makes it)", path.display()),
+    };
+    output.line(format!("configuration file: {file}"))?;
+    let profile = settings.profile.as_ref().map_or("none".into(), |profile| printable(profile.name.as_bytes()));
+    output.line(format!("profile: {profile}"))?;
+    output.line("")?;
+    let rows: Vec<_> = entries.iter().map(|entry| (&entry.key, shown(&entry.value), entry.origin)).collect();
+    let width = |texts: &mut dyn Iterator<Item = &String>| texts.map(|text| text.chars().count()).max().unwrap_or(0);
+    let keys = width(&mut rows.iter().map(|row| row.0));
+    let values = width(&mut rows.iter().map(|row| &row.1)).min(60);
+    for (key, value, from) in rows {
+        let from = match from {
+            Origin::CommandLine => "command line".into(),
+            Origin::Environment(variable) => format!("environment variable {variable}"),
+            Origin::Profile(place) => format!("line {}", place.line),
+            Origin::Default => "default".into(),
+        };
+        output.line(format!("{key:<keys$}  {value:<values$}  {from}"))?;
+    }
+    output.flush()?;
+    Ok(exit::OK)
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => printable(text.as_bytes()),
+        Value::Null => "-".into(),
+        other => other.to_string(),
+    }
+}
+
+fn origin(origin: Origin) -> Value {
+    match origin {
+        Origin::CommandLine => json!({ "kind": "command-line" }),
+        Origin::Environment(variable) => json!({ "kind": "environment", "variable": variable }),
+        Origin::Profile(place) => json!({ "kind": "profile", "line": place.line }),
+        Origin::Default => json!({ "kind": "default" }),
+    }
+}
+
+fn entries(global: &Global) -> Result<Vec<Entry>, Failure> {
+    let settings = &global.settings;
+    let mut entries = Vec::new();
+    let mut add = |key: &str, value: Value, origin: Origin| entries.push(Entry { key: key.into(), value, origin });
+    add("repository", json!(global.repo), settings.origin("repo"));
+    let bundled = || global.repo.as_deref().and_then(plugin::bundled_for).map(|name| format!("bundled plugin {name}"));
+    let backend = global.backend.as_ref().map(|path| path.display().to_string());
+    add("backend", json!(backend.or_else(bundled)), settings.origin("backend"));
+    let given = global.options.iter().filter_map(|option| option.split_once('='));
+    for (name, _) in given.clone() {
+        // It may be a secret.
+        add(&format!("options.{name}"), json!("(not shown)"), Origin::CommandLine);
+    }
+    for option in global.profile_options() {
+        let (name, value) = &option.value;
+        if !given.clone().any(|(known, _)| known == name) {
+            add(&format!("options.{name}"), json!(value), Origin::Profile(option.place));
+        }
+    }
+    add("repository-id", json!(global.repository_id), settings.origin("repository_id"));
+    if let Some(identity) = &global.identity {
+        let unused = if global.identity_is_overruled() { " (only for init: the passphrase below is used)" } else { "" };
+        let text = format!("{}{unused}", identity.display());
+        add("identity", json!(text), settings.origin("identity"));
+    }
+    let none = Profile::default();
+    let profile = settings.profile.as_ref().unwrap_or(&none);
+    let (value, from) = secret(profile, global.identity.is_some());
+    add("passphrase", value, from);
+    let host = global.host(None).unwrap_or_else(host_name);
+    add("host", json!(host), profile.host.as_ref().map_or(Origin::Default, |host| Origin::Profile(host.place)));
+    let mut list = |key: &str, items: &[Setting<String>]| {
+        for item in items {
+            add(key, json!(item.value), Origin::Profile(item.place));
+        }
+    };
+    list("tags", &profile.tags);
+    list("sources", &texts(&profile.sources));
+    list("exclude", &profile.exclude);
+    list("exclude-from", &texts(&profile.exclude_from));
+    list("exclude-if-present", &profile.exclude_if_present);
+    list("ignore-file", &texts(&profile.ignore_file));
+    for (key, flag) in [("exclude-caches", &profile.exclude_caches), ("one-file-system", &profile.one_file_system)] {
+        let from = flag.as_ref().map_or(Origin::Default, |flag| Origin::Profile(flag.place));
+        add(key, json!(flag.as_ref().is_some_and(|flag| flag.value)), from);
+    }
+    if let Some(limit) = &profile.exclude_larger_than {
+        add("exclude-larger-than", json!(limit.value), Origin::Profile(limit.place));
+    }
+    Ok(entries)
+}
+
+/// Where the passphrase comes from, and never what it is.
+fn secret(profile: &Profile, has_identity: bool) -> (Value, Origin) {
+    if let Some(variable) = passphrase::VARIABLES.into_iter().find(|variable| std::env::var_os(variable).is_some()) {
+        return (json!("(not shown)"), Origin::Environment(variable));
+    }
+    match &profile.passphrase {
+        Some(Setting { value: PassphraseSource::File(path), place }) => {
+            (json!(format!("the first line of {}", path.display())), Origin::Profile(*place))
+        }
+        Some(Setting { value: PassphraseSource::Command(command), place }) => {
+            (json!(format!("what this prints: {command}")), Origin::Profile(*place))
+        }
+        None if has_identity => (json!("none: the identity is used"), Origin::Default),
+        None => (json!("asked on the terminal"), Origin::Default),
+    }
+}
+
+fn texts<T: AsRef<OsStr>>(paths: &[Setting<T>]) -> Vec<Setting<String>> {
+    let text =
+        |path: &Setting<T>| Setting { value: path.value.as_ref().to_string_lossy().into_owned(), place: path.place };
+    paths.iter().map(text).collect()
+}

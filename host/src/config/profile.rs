@@ -1,0 +1,109 @@
+//! A profile: what a command needs to know of one repository and of what goes into it.
+
+use std::ffi::OsString;
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// A place in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character in the line, from 1.
+    pub column: usize,
+    /// How many characters, at least 1, none of them in the next line.
+    pub width: usize,
+}
+
+impl Place {
+    /// The place of these bytes of a text.
+    pub(super) fn of(text: &str, span: Range<usize>) -> Self {
+        let start = text.floor_char_boundary(span.start);
+        let begin = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let rest = text[start..].split('\n').next().unwrap_or_default();
+        let width = rest.char_indices().take_while(|(at, _)| start + at < span.end).count();
+        Place {
+            line: text[..start].matches('\n').count() + 1,
+            column: text[begin..start].chars().count() + 1,
+            width: width.max(1),
+        }
+    }
+}
+
+/// A value, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Where a profile gets the passphrase from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PassphraseSource {
+    /// The first line of a file.
+    File(PathBuf),
+    /// The first line that a shell command prints.
+    Command(String),
+}
+
+/// A profile. What is not set is `None` or empty.
+#[derive(Debug, Clone, Default)]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
+    /// The location of the repository.
+    pub repository: Option<Setting<String>>,
+    /// A plugin file.
+    pub backend: Option<Setting<PathBuf>>,
+    /// Options of the plugin: name and value.
+    pub options: Vec<Setting<(String, String)>>,
+    /// An identity file.
+    pub identity: Option<Setting<PathBuf>>,
+    /// The repository's id.
+    pub repository_id: Option<Setting<String>>,
+    /// Where the passphrase comes from.
+    pub passphrase: Option<Setting<PassphraseSource>>,
+    /// The machine's name in snapshots.
+    pub host: Option<Setting<String>>,
+    /// Tags of new snapshots.
+    pub tags: Vec<Setting<String>>,
+    /// What is backed up.
+    pub sources: Vec<Setting<PathBuf>>,
+    /// Patterns of what is left out.
+    pub exclude: Vec<Setting<String>>,
+    /// Files with such patterns.
+    pub exclude_from: Vec<Setting<PathBuf>>,
+    /// Directories that contain a file of such a name are left out.
+    pub exclude_if_present: Vec<Setting<String>>,
+    /// Files of such names hold patterns for their own directory.
+    pub ignore_file: Vec<Setting<OsString>>,
+    /// Whether directories with a CACHEDIR.TAG are left out.
+    pub exclude_caches: Option<Setting<bool>>,
+    /// Whether other file systems are left out.
+    pub one_file_system: Option<Setting<bool>>,
+    /// Files larger than this are left out.
+    pub exclude_larger_than: Option<Setting<String>>,
+}
+
+/// The keys of a profile, as they are written in the file.
+pub const KEYS: [&str; 17] = [
+    "repository",
+    "backend",
+    "options",
+    "identity",
+    "repository-id",
+    "passphrase-command",
+    "passphrase-file",
+    "sources",
+    "tags",
+    "host",
+    "exclude",
+    "exclude-from",
+    "exclude-if-present",
+    "exclude-caches",
+    "exclude-larger-than",
+    "ignore-file",
+    "one-file-system",
+];

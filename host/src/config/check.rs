@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::profile::{PassphraseSource, Place, Profile, Setting};
-use super::{Config, Mistake, written_by_others};
+use super::{Config, DEFAULT, Mistake, written_by_others};
 use crate::credential::{identity, passphrase};
 use crate::plugin;
 use crate::select::{Marker, Patterns, argument, read_file};
@@ -94,7 +94,8 @@ impl Checker<'_> {
                 if let Err(error) = plugin::require_bundled_for(value) {
                     self.wrong(*place, error.to_string());
                 } else if !Path::new(value).is_dir() {
-                    let hint = format!("is its disk mounted? A new one is made by: obnam -p {name} init");
+                    let option = if name == DEFAULT { String::new() } else { format!("-p {name} ") };
+                    let hint = format!("is its disk mounted? A new one is made by: obnam {option}init");
                     self.odd(*place, format!("the repository {value} is not there; {hint}"));
                 }
             }

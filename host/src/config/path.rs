@@ -41,7 +41,7 @@ pub(super) fn pattern(text: &str, home: Option<&Path>) -> Result<String, String>
     if !rest.starts_with("~/") {
         return Ok(text.to_owned());
     }
-    let directory = rest.ends_with('/').then_some("/").unwrap_or_default();
+    let directory = if rest.ends_with('/') { "/" } else { "" };
     let whole = expand(rest.trim_end_matches('/'), home)?;
     let whole = whole.to_str().ok_or("the home directory is not UTF-8; write a whole path")?;
     Ok(format!("{not}{whole}{directory}"))

@@ -228,9 +228,12 @@ impl Reader<'_> {
     }
 
     fn passphrase(&mut self, profile: &mut Profile, key: Range<usize>, source: Option<Setting<PassphraseSource>>) {
-        if profile.passphrase.is_some() {
+        if let Some(other) = &profile.passphrase {
+            // The keys come in the order of the alphabet; the second one in the file is too many.
+            let place = Some(other.place.max(Place::of(self.text, key)));
             let message = "passphrase-command and passphrase-file exclude each other; remove one of them";
-            self.wrong(key, format!("{message} from {}", self.table));
+            let message = format!("{message} from {}", self.table);
+            self.mistakes.push(Mistake { place, message, warning: false });
         } else {
             profile.passphrase = source;
         }

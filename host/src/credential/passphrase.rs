@@ -15,7 +15,7 @@ use crate::crypto::random;
 pub enum PassphraseError {
     /// Nothing to ask.
     #[error(
-        "no passphrase: set OBNAM_PASSPHRASE, OBNAM_PASSPHRASE_FILE or OBNAM_PASSPHRASE_COMMAND, or use --identity, or run on a terminal"
+        "no passphrase: run obnam on a terminal to be asked, or set OBNAM_PASSPHRASE, OBNAM_PASSPHRASE_FILE or OBNAM_PASSPHRASE_COMMAND, or name a passphrase-command or an identity in a profile"
     )]
     NoSource,
     /// The file cannot be read.
@@ -38,23 +38,28 @@ pub enum PassphraseError {
     #[error("cannot ask for the passphrase: {0}")]
     Prompt(std::io::Error),
     /// Not a passphrase.
-    #[error("the passphrase is empty")]
-    Empty,
+    #[error("the passphrase is empty{0}")]
+    Empty(String),
     /// Two tries that differ.
     #[error("the two passphrases differ; nothing was changed")]
     Differ,
 }
 
-fn first_line(text: &str) -> Result<Zeroizing<String>, PassphraseError> {
+/// `what`: what gives nothing where there should be a passphrase.
+fn first_line(text: &str, what: impl FnOnce() -> String) -> Result<Zeroizing<String>, PassphraseError> {
     let line = text.lines().next().unwrap_or_default();
-    if line.is_empty() { Err(PassphraseError::Empty) } else { Ok(Zeroizing::new(line.to_owned())) }
+    if line.is_empty() { Err(PassphraseError::Empty(what())) } else { Ok(Zeroizing::new(line.to_owned())) }
 }
 
 /// The passphrase that the environment names: `OBNAM_PASSPHRASE`, `OBNAM_PASSPHRASE_FILE` (its first line) or
 /// `OBNAM_PASSPHRASE_COMMAND` (the first line that the shell command prints), in this order.
 pub fn from_environment() -> Result<Option<Zeroizing<String>>, PassphraseError> {
     if let Ok(passphrase) = env::var("OBNAM_PASSPHRASE").map(Zeroizing::new) {
-        return if passphrase.is_empty() { Err(PassphraseError::Empty) } else { Ok(Some(passphrase)) };
+        return if passphrase.is_empty() {
+            Err(PassphraseError::Empty(": OBNAM_PASSPHRASE is set to nothing".into()))
+        } else {
+            Ok(Some(passphrase))
+        };
     }
     if let Some(path) = env::var_os("OBNAM_PASSPHRASE_FILE") {
         return from_file(Path::new(&path)).map(Some);
@@ -71,7 +76,8 @@ pub const VARIABLES: [&str; 3] = ["OBNAM_PASSPHRASE", "OBNAM_PASSPHRASE_FILE", "
 /// The first line of a file.
 pub fn from_file(path: &Path) -> Result<Zeroizing<String>, PassphraseError> {
     let text = fs::read_to_string(path).map(Zeroizing::new);
-    first_line(&text.map_err(|source| PassphraseError::File { path: path.to_owned(), source })?)
+    let text = text.map_err(|source| PassphraseError::File { path: path.to_owned(), source })?;
+    first_line(&text, || format!(": the first line of {} holds none", path.display()))
 }
 
 /// The first line that a shell command prints.
@@ -83,7 +89,7 @@ pub fn from_command(command: &str) -> Result<Zeroizing<String>, PassphraseError>
         return Err(failed(output.status.to_string()));
     }
     let text = Zeroizing::new(String::from_utf8(output.stdout).map_err(|_| failed("it printed no text".into()))?);
-    first_line(&text)
+    first_line(&text, || format!(": the command {command:?} printed none"))
 }
 
 /// Asks on the terminal.
@@ -92,13 +98,13 @@ pub fn prompt(question: &str) -> Result<Zeroizing<String>, PassphraseError> {
         return Err(PassphraseError::NoSource);
     }
     let passphrase = rpassword::prompt_password(question).map(Zeroizing::new).map_err(PassphraseError::Prompt)?;
-    if passphrase.is_empty() { Err(PassphraseError::Empty) } else { Ok(passphrase) }
+    if passphrase.is_empty() { Err(PassphraseError::Empty(String::new())) } else { Ok(passphrase) }
 }
 
 /// Asks twice on the terminal for a new passphrase; an empty answer asks for a generated one (`None`).
 pub fn prompt_new() -> Result<Option<Zeroizing<String>>, PassphraseError> {
     match prompt("New passphrase (empty: generate one): ") {
-        Err(PassphraseError::Empty) => Ok(None),
+        Err(PassphraseError::Empty(_)) => Ok(None),
         Err(error) => Err(error),
         Ok(first) if *first == *prompt("The same again: ")? => Ok(Some(first)),
         Ok(_) => Err(PassphraseError::Differ),
@@ -136,6 +142,6 @@ mod tests {
     fn commands() {
         assert_eq!(*from_command("echo secret; echo more").expect("runs"), "secret");
         assert!(matches!(from_command("exit 3"), Err(PassphraseError::Command { .. })));
-        assert!(matches!(from_command("true"), Err(PassphraseError::Empty)));
+        assert!(matches!(from_command("true"), Err(PassphraseError::Empty(_))));
     }
 }

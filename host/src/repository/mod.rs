@@ -82,13 +82,17 @@ pub enum RepositoryError {
         why: String,
     },
     /// The passphrase is wrong.
-    #[error("wrong passphrase for credential {credential}")]
+    #[error(
+        "wrong passphrase: it does not open credential {credential} of this repository; try again, or look where it comes from: obnam config show"
+    )]
     WrongPassphrase {
         /// The credential.
         credential: ChunkId,
     },
     /// The identity is another one.
-    #[error("this identity does not open credential {credential}")]
+    #[error(
+        "wrong identity: it does not open credential {credential} of this repository; give the file that was made with it, or the passphrase"
+    )]
     WrongIdentity {
         /// The credential.
         credential: ChunkId,

@@ -157,7 +157,11 @@ fn attempt(repository: &Repository, options: &Options, watch: &Watch) -> Result<
     let tombstoned = repository.tombstoned()?;
     let own = |info: &&SnapshotInfo| info.snapshot.client == repository.client.tag && !info.is_partial();
     let last = snapshots.iter().filter(own).max_by_key(|info| info.snapshot.sequence).map(|info| &*info.snapshot);
-    let previous = if options.force { Previous::none() } else { Previous::load_or_rebuild(repository, &index, last)? };
+    let previous = match options.force {
+        // Only for what it says of files that are left out now.
+        true => Previous::load(repository),
+        false => Previous::load_or_rebuild(repository, &index, last)?,
+    };
     let keys = repository.sealing_keys();
     let parameters = &repository.roster.parameters;
     let malformed = |why| RepositoryError::Malformed { what: "the repository's parameters".into(), why };

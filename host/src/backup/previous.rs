@@ -101,11 +101,6 @@ impl Mapped {
 }
 
 impl Previous {
-    /// No backup before.
-    pub fn none() -> Self {
-        Previous(None)
-    }
-
     /// The one that was kept.
     pub fn load(repository: &Repository) -> Self {
         Previous(Mapped::open(&file(repository)))

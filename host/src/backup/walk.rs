@@ -218,8 +218,9 @@ impl Walker<'_> {
         let is_marker = |name: &[u8]| markers.iter().any(|marker| marker.name.as_bytes() == name);
         let gone = shared.previous.directory(&self.path).filter(|entry| !is_marker(&entry.name)).count();
         if gone > 0 {
+            let entries = if gone == 1 { "entry" } else { "entries" };
             let message = format!(
-                "{:?} is left out of the backup now, because it holds {:?}; the backup before has {gone} entries of \
+                "{:?} is left out of the backup now, because it holds {:?}; the backup before has {gone} {entries} of \
                  it. If it belongs in the backup, remove that file, or name the directory itself",
                 self.path, marker.name
             );
@@ -355,7 +356,7 @@ impl Walker<'_> {
         let counters = &self.shared.watch.counters;
         counters.files.add(1);
         let stamp = stamp(stat);
-        match previous.find(name.as_bytes()) {
+        match previous.find(name.as_bytes()).filter(|_| !self.shared.options.force) {
             Some(before) if self.shared.is_unchanged(&before, &stamp) => {
                 counters.unchanged_files.add(1);
                 counters.bytes.add(before.content.as_ref().map_or(0, |content| content.size));

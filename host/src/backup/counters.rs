@@ -43,6 +43,8 @@ pub struct Counters {
     pub new_bytes: Counter,
     /// Bytes of chunks that were stored.
     pub stored_bytes: Counter,
+    /// Lengths of the files that have to be read, as the walk saw them.
+    pub bytes_to_read: Counter,
     /// Files, links and special files that were left out because the user wants it so.
     pub excluded_files: Counter,
     /// Directories that were not entered because the user wants it so; what is in them is not counted.
@@ -68,8 +70,8 @@ impl Counters {
 
     /// Sets all numbers to 0.
     pub fn reset(&self) {
-        let excluded = [&self.excluded_files, &self.excluded_directories];
-        self.all().into_iter().chain(excluded).for_each(|counter| counter.0.store(0, Ordering::Relaxed));
+        let others = [&self.bytes_to_read, &self.excluded_files, &self.excluded_directories];
+        self.all().into_iter().chain(others).for_each(|counter| counter.0.store(0, Ordering::Relaxed));
     }
 
     /// As a snapshot records them.

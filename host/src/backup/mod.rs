@@ -20,6 +20,7 @@ mod files;
 mod list;
 mod packer;
 pub mod previous;
+pub mod rehearsal;
 pub mod roots;
 mod session;
 mod upload;
@@ -36,6 +37,7 @@ use previous::{Previous, StateWriter};
 use roots::Roots;
 use session::Session;
 use upload::Uploads;
+use walk::Sink;
 
 use crate::chunk::ChunkId;
 use crate::chunker::KeyedGear;
@@ -46,7 +48,7 @@ use crate::format::roster::Role;
 use crate::format::snapshot::{Snapshot, Statistics};
 use crate::local::lock::BackupLock;
 use crate::problem::Problems;
-use crate::repository::metadata::SnapshotInfo;
+use crate::repository::metadata::{Listing, SnapshotInfo};
 use crate::repository::{Repository, RepositoryError};
 use crate::select::Selection;
 
@@ -123,6 +125,14 @@ impl Shared<'_> {
         self.failed.store(true, Ordering::Relaxed);
     }
 
+    /// The failure that has ended the backup, if one has.
+    fn ended(&self) -> Result<(), RepositoryError> {
+        if let Some(error) = self.failure.lock().expect("no panic while the lock is held").take() {
+            return Err(error);
+        }
+        if self.watch.stop.load(Ordering::Relaxed) { Err(RepositoryError::Interrupted) } else { Ok(()) }
+    }
+
     /// Whether threads should wind down.
     fn is_over(&self) -> bool {
         self.failed.load(Ordering::Relaxed) || self.watch.stop.load(Ordering::Relaxed)
@@ -153,32 +163,7 @@ fn attempt(repository: &Repository, options: &Options, watch: &Watch) -> Result<
     let started = Time::now();
     let listing = repository.listing()?;
     let snapshots = repository.snapshots(&listing)?;
-    let index = repository.load_index(&listing)?;
-    let tombstoned = repository.tombstoned()?;
-    let own = |info: &&SnapshotInfo| info.snapshot.client == repository.client.tag && !info.is_partial();
-    let last = snapshots.iter().filter(own).max_by_key(|info| info.snapshot.sequence).map(|info| &*info.snapshot);
-    let previous = match options.force {
-        // Only for what it says of files that are left out now.
-        true => Previous::load(repository),
-        false => Previous::load_or_rebuild(repository, &index, last)?,
-    };
-    let keys = repository.sealing_keys();
-    let parameters = &repository.roster.parameters;
-    let malformed = |why| RepositoryError::Malformed { what: "the repository's parameters".into(), why };
-    let shared = Shared {
-        repository,
-        options,
-        watch,
-        session: Session::new(repository, index, tombstoned)?,
-        hasher: BlobHasher::new(&keys.blob_id),
-        chunker: KeyedGear::new(&keys.chunker, parameters).map_err(malformed)?,
-        packers: Packers::new(parameters),
-        previous,
-        state: StateWriter::create(repository, started)?,
-        large: AtomicUsize::new(0),
-        failure: Mutex::default(),
-        failed: AtomicBool::new(false),
-    };
+    let shared = prepare(repository, options, watch, &listing, &snapshots, started)?;
     let root = match pipeline(&shared) {
         Ok(root) => root,
         Err(error) => {
@@ -192,6 +177,43 @@ fn attempt(repository: &Repository, options: &Options, watch: &Watch) -> Result<
     commit::commit(shared, &snapshots, started, root)
 }
 
+/// Gets to know what is in the repository, and what the backup before saw. Stores nothing.
+fn prepare<'a>(
+    repository: &'a Repository,
+    options: &'a Options,
+    watch: &'a Watch,
+    listing: &Listing,
+    snapshots: &[SnapshotInfo],
+    started: Time,
+) -> Result<Shared<'a>, RepositoryError> {
+    let index = repository.load_index(listing)?;
+    let tombstoned = repository.tombstoned()?;
+    let own = |info: &&SnapshotInfo| info.snapshot.client == repository.client.tag && !info.is_partial();
+    let last = snapshots.iter().filter(own).max_by_key(|info| info.snapshot.sequence).map(|info| &*info.snapshot);
+    let previous = match options.force {
+        // Only for what it says of files that are left out now.
+        true => Previous::load(repository),
+        false => Previous::load_or_rebuild(repository, &index, last)?,
+    };
+    let keys = repository.sealing_keys();
+    let parameters = &repository.roster.parameters;
+    let malformed = |why| RepositoryError::Malformed { what: "the repository's parameters".into(), why };
+    Ok(Shared {
+        repository,
+        options,
+        watch,
+        session: Session::new(repository, index, tombstoned)?,
+        hasher: BlobHasher::new(&keys.blob_id),
+        chunker: KeyedGear::new(&keys.chunker, parameters).map_err(malformed)?,
+        packers: Packers::new(parameters),
+        previous,
+        state: StateWriter::create(repository, started)?,
+        large: AtomicUsize::new(0),
+        failure: Mutex::default(),
+        failed: AtomicBool::new(false),
+    })
+}
+
 /// Runs the threads to their end and returns the root directory.
 fn pipeline(shared: &Shared<'_>) -> Result<Content, RepositoryError> {
     let workers = thread::available_parallelism().map_or(2, usize::from);
@@ -203,7 +225,7 @@ fn pipeline(shared: &Shared<'_>) -> Result<Content, RepositoryError> {
         let walker = thread::Builder::new()
             .name("walk".into())
             .stack_size(64 << 20)
-            .spawn_scoped(scope, || walk::walk(shared, file_sender, event_sender))
+            .spawn_scoped(scope, || walk::walk(shared, Sink::Backup { files: file_sender, events: event_sender }))
             .map_err(thread_error)?;
         let mut readers = Vec::new();
         for number in 0..workers {
@@ -229,12 +251,7 @@ fn pipeline(shared: &Shared<'_>) -> Result<Content, RepositoryError> {
         uploads.finish(shared);
         Ok::<_, RepositoryError>(root)
     })?;
-    if let Some(error) = shared.failure.lock().expect("no panic while the lock is held").take() {
-        return Err(error);
-    }
-    if shared.watch.stop.load(Ordering::Relaxed) {
-        return Err(RepositoryError::Interrupted);
-    }
+    shared.ended()?;
     root
 }
 

@@ -17,6 +17,7 @@ use super::Shared;
 use super::attributes::{self, Attributes};
 use super::files::{FileTask, Stamp, Ticket};
 use super::previous::PreviousEntries;
+use super::rehearsal::{Change, ChangeKind};
 use super::roots::Node;
 use crate::format::Time;
 use crate::format::entry::{Entry, EntryType, Pair};
@@ -38,6 +39,19 @@ pub enum Event {
     File(Box<Entry>, PathBuf, Ticket),
     /// The directory that began last ends.
     Leave,
+}
+
+/// Whom the walker tells.
+pub enum Sink {
+    /// The pipeline of a backup.
+    Backup {
+        /// Files to be read.
+        files: Sender<FileTask>,
+        /// What the assembler is told.
+        events: Sender<Event>,
+    },
+    /// Somebody who wants to know what a backup would do.
+    Rehearsal(Sender<Change>),
 }
 
 /// The backup is over, for whatever reason.
@@ -71,8 +85,7 @@ impl<'n> Way<'n> {
 
 struct Walker<'a> {
     shared: &'a Shared<'a>,
-    files: Sender<FileTask>,
-    events: Sender<Event>,
+    sink: Sink,
     users: Names,
     links: HashMap<Pair, Ticket>,
     /// Where the walk is.
@@ -84,11 +97,10 @@ struct Walker<'a> {
 }
 
 /// Walks all roots.
-pub fn walk(shared: &Shared<'_>, files: Sender<FileTask>, events: Sender<Event>) {
+pub fn walk(shared: &Shared<'_>, sink: Sink) {
     let mut walker = Walker {
         shared,
-        files,
-        events,
+        sink,
         users: Names::default(),
         links: HashMap::new(),
         path: "/".into(),
@@ -119,7 +131,32 @@ impl Walker<'_> {
         if self.shared.is_over() {
             return Err(Over);
         }
-        self.events.send(event).map_err(|_| Over)
+        match &self.sink {
+            Sink::Backup { events, .. } => events.send(event).map_err(|_| Over),
+            Sink::Rehearsal(_) => Ok(()),
+        }
+    }
+
+    /// Tells whoever wants to know what a backup would do.
+    fn change(&self, kind: ChangeKind, entry: EntryType) -> Result<(), Over> {
+        match &self.sink {
+            Sink::Backup { .. } => Ok(()),
+            Sink::Rehearsal(changes) => changes.send(Change { kind, path: self.path.clone(), entry }).map_err(|_| Over),
+        }
+    }
+
+    /// Tells what the backup before has in a directory, and this one has not.
+    fn removed(&mut self, kept: &[&OsStr]) -> Result<(), Over> {
+        let shared = self.shared;
+        for entry in shared.previous.directory(&self.path) {
+            let name = OsStr::from_bytes(&entry.name);
+            if kept.binary_search(&name).is_err() {
+                self.path.push(name);
+                self.change(ChangeKind::Removed, entry.kind)?;
+                self.path.pop();
+            }
+        }
+        Ok(())
     }
 
     /// Something is wrong with what the walk has come to.
@@ -173,10 +210,18 @@ impl Walker<'_> {
         }
         let shared = self.shared;
         let mut previous = shared.previous.directory(&self.path);
+        let is_rehearsal = matches!(self.sink, Sink::Rehearsal(_));
+        let mut kept = Vec::new();
         for name in &names {
             self.path.push(name);
-            self.child(directory, name, way, &mut previous)?;
+            let is_kept = self.child(directory, name, way, &mut previous)?;
+            if is_rehearsal && is_kept {
+                kept.push(name.as_os_str());
+            }
             self.path.pop();
+        }
+        if is_rehearsal {
+            self.removed(&kept)?;
         }
         self.found.truncate(found);
         Ok(())
@@ -255,21 +300,22 @@ impl Walker<'_> {
         self.shared.repository.warnings.general("excluded-but-named", message);
     }
 
+    /// Goes to what has this name; says whether it is in the backup.
     fn child(
         &mut self,
         directory: &OwnedFd,
         name: &OsStr,
         way: Way<'_>,
         previous: &mut PreviousEntries<'_>,
-    ) -> Result<(), Over> {
+    ) -> Result<bool, Over> {
         let mut way = Way { node: way.node(name), ..way };
         let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             // Gone since the directory was listed: it is as if it had been removed before.
-            Err(rustix::io::Errno::NOENT) if way.node.is_none() => return Ok(()),
+            Err(rustix::io::Errno::NOENT) if way.node.is_none() => return Ok(false),
             Err(error) => {
                 self.problem(format!("cannot look at it: {error}"));
-                return Ok(());
+                return Ok(false);
             }
         };
         let kind = kind(&stat);
@@ -279,7 +325,7 @@ impl Walker<'_> {
                 let message = format!("{:?} is not backed up: it is the repository, or obnam's own cache", self.path);
                 self.shared.repository.warnings.general("own-directory", message);
             }
-            return Ok(());
+            return Ok(false);
         }
         if way.is_named() {
             if self.shared.options.select.patterns.covers(&self.path, is_directory) {
@@ -291,7 +337,7 @@ impl Walker<'_> {
             let counter = if is_directory { &counters.excluded_directories } else { &counters.excluded_files };
             counter.add(1);
             if way.node.is_none() {
-                return Ok(());
+                return Ok(false);
             }
             way.whole = false;
         } else if way.whole && is_directory && self.is_other_file_system(&stat, way) {
@@ -301,11 +347,15 @@ impl Walker<'_> {
         match kind {
             EntryType::Directory => {
                 let entry = self.entry(name, &stat);
-                self.directory(directory, Path::new(name), entry, way)
+                if matches!(self.sink, Sink::Rehearsal(_)) && previous.find(name.as_bytes()).is_none() {
+                    self.change(ChangeKind::New, kind)?;
+                }
+                self.directory(directory, Path::new(name), entry, way)?;
             }
-            EntryType::File => self.file(name, &stat, previous),
-            _ => self.other(directory, name, &stat, previous),
+            EntryType::File => self.file(name, &stat, previous)?,
+            _ => self.other(directory, name, &stat, previous)?,
         }
+        Ok(true)
     }
 
     /// Whether the user does not want this.
@@ -332,10 +382,14 @@ impl Walker<'_> {
         previous: &mut PreviousEntries<'_>,
     ) -> Result<(), Over> {
         let is_same = |before: &Entry| before.kind == kind(stat) && self.shared.is_same_inode(before, &stamp(stat));
-        if let Some(before) = previous.find(name.as_bytes()).filter(is_same) {
-            let entry = self.repeat(before, stat);
-            self.shared.watch.counters.others.add(1);
-            return self.send(Event::Ready(Box::new(entry)));
+        match previous.find(name.as_bytes()) {
+            Some(before) if !self.shared.options.force && is_same(&before) => {
+                let entry = self.repeat(before, stat);
+                self.shared.watch.counters.others.add(1);
+                return self.send(Event::Ready(Box::new(entry)));
+            }
+            Some(_) => self.change(ChangeKind::Changed, kind(stat))?,
+            None => self.change(ChangeKind::New, kind(stat))?,
         }
         let mut entry = self.entry(name, stat);
         if entry.kind == EntryType::Symlink {
@@ -356,15 +410,21 @@ impl Walker<'_> {
         let counters = &self.shared.watch.counters;
         counters.files.add(1);
         let stamp = stamp(stat);
-        match previous.find(name.as_bytes()).filter(|_| !self.shared.options.force) {
-            Some(before) if self.shared.is_unchanged(&before, &stamp) => {
+        match previous.find(name.as_bytes()) {
+            Some(before) if !self.shared.options.force && self.shared.is_unchanged(&before, &stamp) => {
                 counters.unchanged_files.add(1);
                 counters.bytes.add(before.content.as_ref().map_or(0, |content| content.size));
                 let entry = self.repeat(before, stat);
                 return self.send(Event::Ready(Box::new(entry)));
             }
-            Some(_) => counters.changed_files.add(1),
-            None => counters.new_files.add(1),
+            Some(_) => {
+                counters.changed_files.add(1);
+                self.change(ChangeKind::Changed, EntryType::File)?;
+            }
+            None => {
+                counters.new_files.add(1);
+                self.change(ChangeKind::New, EntryType::File)?;
+            }
         }
         let entry = self.entry(name, stat);
         if let Some(ticket) = entry.hard_link.and_then(|link| self.links.get(&link)).cloned() {
@@ -374,10 +434,12 @@ impl Walker<'_> {
         if let Some(link) = entry.hard_link {
             self.links.insert(link, ticket.clone());
         }
+        counters.bytes_to_read.add(stamp.size);
         let may_be_sparse = attributes::may_be_sparse(stat);
         let task = FileTask { path: self.path.clone(), stamp, may_be_sparse, ticket: ticket.clone() };
         self.send(Event::File(Box::new(entry), self.path.clone(), ticket))?;
-        if let Err(crossbeam_channel::SendError(task)) = self.files.send(task) {
+        let Sink::Backup { files, .. } = &self.sink else { return Ok(()) };
+        if let Err(crossbeam_channel::SendError(task)) = files.send(task) {
             let _ = task.ticket.set(super::files::FileResult::Over);
             return Err(Over);
         }

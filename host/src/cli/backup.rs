@@ -10,7 +10,7 @@ use super::context::host_name;
 use super::output::{self, Output, count, size};
 use super::progress::{State, shown};
 use super::select::SelectArguments;
-use super::{Failure, Global, exit, interrupt};
+use super::{Failure, Global, dry_run, exit, interrupt};
 use crate::backup::counters::Counters;
 use crate::backup::roots::{Roots, absolute};
 use crate::backup::{Options, Outcome, Watch, run as back_up};
@@ -34,6 +34,9 @@ pub struct Arguments {
     /// Read every file, changed or not
     #[arg(long)]
     force: bool,
+    /// Only say what a backup would do; with -v, name each new (+), changed (M) and removed (-) entry
+    #[arg(long, short = 'n')]
+    dry_run: bool,
     #[command(flatten)]
     select: SelectArguments,
 }
@@ -58,6 +61,9 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         force: arguments.force,
     };
     let watch = Watch::stopped_by(interrupt::flag());
+    if arguments.dry_run {
+        return dry_run::run(&repository, &options, &watch, global.verbose > 0, output);
+    }
     let look = || {
         let counters = &watch.counters;
         let text = format!(
@@ -125,7 +131,7 @@ fn summary(output: &mut Output, outcome: &Outcome, counters: &Counters, begun: I
 }
 
 /// What was left out because the user wants it so.
-fn excluded(output: &mut Output, counters: &Counters) -> Result<(), Failure> {
+pub fn excluded(output: &mut Output, counters: &Counters) -> Result<(), Failure> {
     let (files, directories) = (counters.excluded_files.get(), counters.excluded_directories.get());
     if files + directories == 0 {
         return Ok(());

@@ -6,6 +6,7 @@ mod check;
 mod chunks;
 mod config;
 mod context;
+mod dry_run;
 mod exit;
 mod help;
 mod init;

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use crossbeam_channel::Receiver;
 
 use super::Shared;
+use super::checkpoint::Checkpoints;
 use super::files::{FileResult, store};
 use super::list::ListWriter;
 use super::upload::UploadSender;
 use super::walk::Event;
 use crate::format::blob::BlobKind;
-use crate::format::content::Content;
+use crate::format::content::{Content, Item};
 use crate::format::entry::Entry;
 use crate::format::to_cbor;
 use crate::repository::RepositoryError;
@@ -36,6 +37,7 @@ pub fn assemble(
     shared: &Shared<'_>,
     events: &Receiver<Event>,
     uploads: &UploadSender,
+    checkpoints: &mut Checkpoints,
 ) -> Result<Content, RepositoryError> {
     let mut stack: Vec<Open> = Vec::new();
     let cut_key = shared.repository.sealing_keys().chunker.derive("obnam v1 tree cut");
@@ -82,6 +84,13 @@ pub fn assemble(
                 None => Ok(()),
             },
         };
+        let done = done.and_then(|()| {
+            if checkpoints.is_due() && !stack.is_empty() {
+                let root = root_so_far(&stack, shared, uploads)?;
+                checkpoints.make(shared, uploads, root)?;
+            }
+            Ok(())
+        });
         if let Err(error) = done {
             shared.fail(error);
             break;
@@ -89,6 +98,24 @@ pub fn assemble(
     }
     // The caller looks for the failure first.
     Err(RepositoryError::Interrupted)
+}
+
+/// The root directory, as if all directories ended here.
+fn root_so_far(stack: &[Open], shared: &Shared<'_>, uploads: &UploadSender) -> Result<Content, RepositoryError> {
+    let mut store = |kind, bytes: &[u8]| Ok(store(shared, uploads, None, kind, bytes)?.id);
+    let mut below: Option<Entry> = None;
+    let mut content = Content::default();
+    for open in stack.iter().rev() {
+        let (mut piece, mut list) = (open.piece.clone(), open.list.clone());
+        piece.extend(below.iter().flat_map(to_cbor));
+        if !piece.is_empty() {
+            let id = store(BlobKind::Tree, &piece)?;
+            list.push(Item { id, size: piece.len() as u64 }, &mut store)?;
+        }
+        content = list.finish(&mut store)?;
+        below = Some(Entry { content: Some(content.clone()), ..open.entry.clone() });
+    }
+    Ok(content)
 }
 
 impl Open {

@@ -17,9 +17,11 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::Shared;
 use super::attributes::Attributes;
+use super::checkpoint::FlushRequest;
 use super::list::ListWriter;
 use super::packer::Packer;
 use super::session::Claim;
+use super::stream::Stream;
 use super::upload::UploadSender;
 use crate::chunker::Chunker;
 use crate::format::Time;
@@ -66,7 +68,7 @@ pub type Ticket = Arc<OnceLock<FileResult>>;
 
 /// A file to be read.
 pub struct FileTask {
-    /// Its path.
+    /// Its path; for the stream that is backed up, the name of the file that it becomes.
     pub path: PathBuf,
     /// What the walker saw.
     pub stamp: Stamp,
@@ -86,6 +88,7 @@ struct Worker<'a> {
     shared: &'a Shared<'a>,
     pieces: &'a Receiver<BlobTask>,
     piece_sender: &'a Sender<BlobTask>,
+    flushes: &'a Receiver<FlushRequest>,
     uploads: &'a UploadSender,
     packer: Packer,
     buffer: Vec<u8>,
@@ -97,12 +100,14 @@ pub fn work(
     files: &Receiver<FileTask>,
     pieces: &Receiver<BlobTask>,
     piece_sender: &Sender<BlobTask>,
+    flushes: &Receiver<FlushRequest>,
     uploads: &UploadSender,
 ) {
     let packer = Packer::for_data(&shared.repository.roster.parameters);
-    let mut worker = Worker { shared, pieces, piece_sender, uploads, packer, buffer: Vec::new() };
+    let mut worker = Worker { shared, pieces, piece_sender, flushes, uploads, packer, buffer: Vec::new() };
     loop {
         crossbeam_channel::select_biased! {
+            recv(flushes) -> request => if let Ok(request) = request { worker.flush(&request) },
             recv(pieces) -> piece => if let Ok(piece) = piece { worker.piece(piece) },
             recv(files) -> file => match file {
                 Ok(file) => worker.file(file),
@@ -123,11 +128,23 @@ pub fn work(
 }
 
 impl Worker<'_> {
+    /// Hands over the pack that is being filled.
+    fn flush(&mut self, request: &FlushRequest) {
+        if let Err(error) = self.packer.flush(self.uploads) {
+            self.shared.fail(error);
+        }
+        let _ = request.send(());
+    }
+
     fn file(&mut self, task: FileTask) {
         let result = if self.shared.is_over() {
             FileResult::Over
         } else {
-            match self.read(&task) {
+            let result = match &self.shared.options.stream {
+                Some(stream) => self.stream(stream, task.stamp),
+                None => self.read(&task),
+            };
+            match result {
                 Ok(result) => result,
                 Err(error) => {
                     self.shared.fail(error);
@@ -199,6 +216,24 @@ impl Worker<'_> {
             attributes.shorten(content.size);
         }
         Ok(content)
+    }
+
+    /// Reads the stream that is backed up. There is no backup of a part of it.
+    fn stream(&mut self, stream: &Stream, seen: Stamp) -> Result<FileResult, RepositoryError> {
+        let failed = |why: String| RepositoryError::Stream { name: stream.name.clone(), why };
+        let mut reader = stream.take().ok_or_else(|| failed("it cannot be read a second time".into()))?;
+        self.shared.large.fetch_add(1, Ordering::SeqCst);
+        let content = self.large(&mut reader);
+        self.shared.large.fetch_sub(1, Ordering::SeqCst);
+        match content {
+            Ok(content) => {
+                let now = Time::now();
+                let stamp = Stamp { size: content.size, mtime: now, ctime: now, ..seen };
+                Ok(FileResult::Read(content, stamp, Attributes::default()))
+            }
+            Err(Failure::Read(error)) => Err(failed(error.to_string())),
+            Err(Failure::Fatal(error)) => Err(error),
+        }
     }
 
     /// Reads a file from where it stands to its end.
@@ -283,6 +318,9 @@ impl Worker<'_> {
         let mut tickets: VecDeque<Arc<OnceLock<Option<Item>>>> = VecDeque::new();
         let mut buffer = std::mem::take(&mut self.buffer);
         let result = self.cut(file, u64::MAX, &mut buffer, |worker, piece| {
+            if let Ok(request) = worker.flushes.try_recv() {
+                worker.flush(&request);
+            }
             while tickets.len() >= IN_FLIGHT {
                 worker.next_item(&mut tickets, &mut list)?;
             }

@@ -12,7 +12,7 @@ const MIN_ITEMS: usize = 512;
 const CUT_BELOW: u16 = 128;
 
 /// Builds a content, in memory bounded by [`MAX_ITEMS`] per level.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct ListWriter {
     levels: Vec<Vec<Item>>,
 }

@@ -9,20 +9,24 @@
 //!
 //! The walker never opens a file whose size, times and inode are as in the [`previous`] backup. Each worker fills a
 //! pack of its own. [`session`] knows which blobs are there and which this backup has taken on; [`commit`] writes what
-//! makes it last: packs first (they are durable when an uploader is done), then index chunks, then the snapshot. A
-//! backup that ends early leaves packs that the next one finds in the index chunks written so far.
+//! makes it last: packs first (they are durable when an uploader is done), then index chunks, then the snapshot. In a
+//! long backup a [`checkpoint`] does so every few minutes. A backup that ends early leaves packs that the next one finds
+//! in the index chunks written so far, and in the [`journal`].
 
 mod assemble;
 mod attributes;
+mod checkpoint;
 mod commit;
 pub mod counters;
 mod files;
+mod journal;
 mod list;
 mod packer;
 pub mod previous;
 pub mod rehearsal;
 pub mod roots;
 mod session;
+pub mod stream;
 mod upload;
 mod walk;
 
@@ -30,12 +34,16 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
+use checkpoint::Checkpoints;
+use commit::Chain;
 use counters::Counters;
 use packer::Packers;
 use previous::{Previous, StateWriter};
 use roots::Roots;
 use session::Session;
+use stream::Stream;
 use upload::Uploads;
 use walk::Sink;
 
@@ -45,7 +53,7 @@ use crate::format::Time;
 use crate::format::blob::BlobHasher;
 use crate::format::content::Content;
 use crate::format::roster::Role;
-use crate::format::snapshot::{Snapshot, Statistics};
+use crate::format::snapshot::{RawPath, Snapshot, Statistics};
 use crate::local::lock::BackupLock;
 use crate::problem::Problems;
 use crate::repository::metadata::{Listing, SnapshotInfo};
@@ -71,6 +79,20 @@ pub struct Options {
     pub tags: Vec<String>,
     /// Read every file, changed or not.
     pub force: bool,
+    /// A stream to back up instead of the paths.
+    pub stream: Option<Stream>,
+    /// How often to make a partial snapshot.
+    pub checkpoints: Option<Duration>,
+}
+
+impl Options {
+    /// The paths as a snapshot records them.
+    fn paths(&self) -> Vec<RawPath> {
+        match &self.stream {
+            Some(stream) => vec![RawPath(format!("/{}", stream.name).into_bytes())],
+            None => self.roots.raw_paths().map(RawPath).collect(),
+        }
+    }
 }
 
 /// What the caller of a backup watches, and how it ends one.
@@ -111,6 +133,8 @@ struct Shared<'a> {
     packers: Packers,
     previous: Previous,
     state: StateWriter,
+    chain: Mutex<Chain>,
+    started: Time,
     /// Large files that are being cut: their pieces may still come.
     large: AtomicUsize,
     /// The first failure that ends the backup.
@@ -144,6 +168,7 @@ impl Shared<'_> {
 pub fn run(repository: &Repository, options: &Options, watch: &Watch) -> Result<Outcome, RepositoryError> {
     repository.require(Role::Writer, "back up")?;
     let _lock = BackupLock::take(repository.state_dir())?;
+    journal::recover(repository)?;
     for _ in 1..MAX_TRIES {
         if let Some(outcome) = attempt(repository, options, watch)? {
             return Ok(outcome);
@@ -174,7 +199,13 @@ fn attempt(repository: &Repository, options: &Options, watch: &Watch) -> Result<
             return Err(error);
         }
     };
-    commit::commit(shared, &snapshots, started, root)
+    let outcome = commit::commit(&shared, root, false)?;
+    if outcome.is_some() {
+        let Shared { state, session, .. } = shared;
+        state.finish();
+        session.end();
+    }
+    Ok(outcome)
 }
 
 /// Gets to know what is in the repository, and what the backup before saw. Stores nothing.
@@ -188,13 +219,7 @@ fn prepare<'a>(
 ) -> Result<Shared<'a>, RepositoryError> {
     let index = repository.load_index(listing)?;
     let tombstoned = repository.tombstoned()?;
-    let own = |info: &&SnapshotInfo| info.snapshot.client == repository.client.tag && !info.is_partial();
-    let last = snapshots.iter().filter(own).max_by_key(|info| info.snapshot.sequence).map(|info| &*info.snapshot);
-    let previous = match options.force {
-        // Only for what it says of files that are left out now.
-        true => Previous::load(repository),
-        false => Previous::load_or_rebuild(repository, &index, last)?,
-    };
+    let previous = Previous::find(repository, &index, snapshots, options)?;
     let keys = repository.sealing_keys();
     let parameters = &repository.roster.parameters;
     let malformed = |why| RepositoryError::Malformed { what: "the repository's parameters".into(), why };
@@ -207,7 +232,9 @@ fn prepare<'a>(
         chunker: KeyedGear::new(&keys.chunker, parameters).map_err(malformed)?,
         packers: Packers::new(parameters),
         previous,
-        state: StateWriter::create(repository, started)?,
+        state: StateWriter::create(repository, options, started)?,
+        chain: Mutex::new(Chain::new(repository, snapshots)?),
+        started,
         large: AtomicUsize::new(0),
         failure: Mutex::default(),
         failed: AtomicBool::new(false),
@@ -228,17 +255,19 @@ fn pipeline(shared: &Shared<'_>) -> Result<Content, RepositoryError> {
             .spawn_scoped(scope, || walk::walk(shared, Sink::Backup { files: file_sender, events: event_sender }))
             .map_err(thread_error)?;
         let mut readers = Vec::new();
+        let mut checkpoints = Checkpoints::new(shared.options.checkpoints);
         for number in 0..workers {
             let (files, blobs) = (file_receiver.clone(), blob_receiver.clone());
             let (blob_sender, uploads) = (blob_sender.clone(), uploads.sender());
+            let flushes = checkpoints.worker();
             let worker = thread::Builder::new()
                 .name(format!("read-{number}"))
-                .spawn_scoped(scope, move || files::work(shared, &files, &blobs, &blob_sender, &uploads))
+                .spawn_scoped(scope, move || files::work(shared, &files, &blobs, &blob_sender, &flushes, &uploads))
                 .map_err(thread_error)?;
             readers.push(worker);
         }
         drop((file_receiver, blob_receiver, blob_sender));
-        let root = assemble::assemble(shared, &event_receiver, &uploads.sender());
+        let root = assemble::assemble(shared, &event_receiver, &uploads.sender(), &mut checkpoints);
         drop(event_receiver);
         for thread in readers.into_iter().chain([walker]) {
             if thread.join().is_err() {

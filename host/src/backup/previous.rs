@@ -9,30 +9,34 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use memmap2::Mmap;
 use tempfile::NamedTempFile;
 
-use super::Shared;
 use super::files::Stamp;
+use super::{Options, Shared};
 use crate::format::blob::{BlobId, BlobKind};
 use crate::format::content::{Content, decode_items};
 use crate::format::entry::{Entries, Entry, EntryType};
-use crate::format::snapshot::Snapshot;
 use crate::format::{Fields, FormatError, Time};
 use crate::index::Index;
 use crate::local::{LocalError, io_error};
 use crate::mapped;
 use crate::repository::blobs::BlobReader;
+use crate::repository::metadata::SnapshotInfo;
 use crate::repository::{Repository, RepositoryError};
 
 const MAGIC: &[u8; 8] = b"OBNAMFST";
 const ROW: usize = 16 + 8 + 4 + 4;
 const FOOT: usize = 8 + 8 + 8 + 4 + 32;
+
+/// State files that nobody has written for this long are removed.
+const KEEP: Duration = Duration::from_secs(180 * 24 * 3600);
 
 type Key = [u8; 16];
 
@@ -50,12 +54,38 @@ fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {
     *hash.first_chunk().expect("a hash has 32 bytes")
 }
 
-fn file(repository: &Repository) -> PathBuf {
-    repository.cache_dir().join("files.state")
+/// The state files of backups of the same paths: of the last whole one, and of the last partial snapshot since.
+#[derive(Clone)]
+struct Files {
+    whole: PathBuf,
+    partial: PathBuf,
 }
 
-/// The state file of the backup before, if there is a good one.
-pub struct Previous(Option<Mapped>);
+impl Files {
+    fn new(repository: &Repository, options: &Options) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for path in options.paths() {
+            hasher.update(&(path.0.len() as u64).to_le_bytes()).update(&path.0);
+        }
+        let name = format!("files-{}", hex::encode(first::<8>(hasher.finalize().as_bytes())));
+        let file = |kind| repository.cache_dir().join(format!("{name}.{kind}"));
+        Files { whole: file("state"), partial: file("partial") }
+    }
+}
+
+/// Removes the state files of paths that have not been backed up for long.
+fn remove_stale(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_state = entry.file_name().to_string_lossy().starts_with("files");
+        let is_old = || entry.metadata().ok()?.modified().ok()?.elapsed().ok().map(|age| age > KEEP);
+        if is_state && is_old() == Some(true) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// What is known of the backup before: state files, the newest first.
+pub struct Previous(Vec<Mapped>);
 
 struct Mapped {
     map: Mmap,
@@ -101,20 +131,29 @@ impl Mapped {
 }
 
 impl Previous {
-    /// The one that was kept.
-    pub fn load(repository: &Repository) -> Self {
-        Previous(Mapped::open(&file(repository)))
+    fn load(files: &Files) -> Self {
+        Previous([&files.partial, &files.whole].into_iter().filter_map(|path| Mapped::open(path)).collect())
     }
 
-    /// The one that was kept; where there is none, what a snapshot's trees say, as far as this client can read them.
-    pub fn load_or_rebuild(
+    /// What was kept of backups of the same paths; where nothing was, what the trees of this client's last snapshot say
+    /// (of the same paths, if there is one), as far as it can read them.
+    pub fn find(
         repository: &Repository,
         index: &Index,
-        snapshot: Option<&Snapshot>,
+        snapshots: &[SnapshotInfo],
+        options: &Options,
     ) -> Result<Self, RepositoryError> {
-        let kept = Previous::load(repository);
-        let Some(snapshot) = snapshot.filter(|_| kept.0.is_none() && repository.can_read()) else { return Ok(kept) };
-        let state = StateWriter::create(repository, snapshot.started)?;
+        let files = Files::new(repository, options);
+        let kept = Previous::load(&files);
+        if options.force || options.stream.is_some() {
+            // Only for what it says of files that are left out now.
+            return Ok(kept);
+        }
+        let own = snapshots.iter().filter(|info| info.snapshot.client == repository.client.tag && !info.is_partial());
+        let last = own.max_by_key(|info| (info.snapshot.paths == options.paths(), info.snapshot.sequence));
+        let Some(last) = last.filter(|_| kept.0.is_empty() && repository.can_read()) else { return Ok(kept) };
+        let snapshot = &last.snapshot;
+        let state = StateWriter::create(repository, options, snapshot.started)?;
         let reader = BlobReader::new(repository, index);
         let mut directories = vec![(PathBuf::from("/"), snapshot.root.clone())];
         while let Some((path, content)) = directories.pop() {
@@ -122,21 +161,23 @@ impl Previous {
             let _ = rebuild_directory(&reader, &state, &path, &content, &mut directories);
         }
         state.finish();
-        Ok(Previous::load(repository))
+        Ok(Previous::load(&files))
     }
 
     /// The entries of a directory.
     pub fn directory(&self, path: &Path) -> PreviousEntries<'_> {
-        PreviousEntries { previous: self, path: path.to_owned(), next_piece: 0, entries: None, ahead: None }
+        PreviousEntries(self.0.iter().map(|mapped| LayerEntries::new(mapped, path)).collect())
     }
 
     fn list(&self, id: &BlobId) -> Option<&[u8]> {
-        self.0.as_ref()?.get(&list_key(id))
+        self.0.iter().find_map(|mapped| mapped.get(&list_key(id)))
     }
+}
 
+impl Mapped {
     /// Whether a file that was last touched then may have been changed again without showing it.
     fn is_racy(&self, time: Time) -> bool {
-        self.0.as_ref().is_none_or(|mapped| time.seconds >= mapped.started.seconds - 1)
+        time.seconds >= self.started.seconds - 1
     }
 }
 
@@ -162,33 +203,59 @@ fn rebuild_directory(
 }
 
 /// The entries of one directory, asked for in ascending order of name.
-pub struct PreviousEntries<'a> {
-    previous: &'a Previous,
+pub struct PreviousEntries<'a>(Vec<LayerEntries<'a>>);
+
+impl PreviousEntries<'_> {
+    /// The newest entry with this name, and whether the file may have been changed since without showing it, if it was
+    /// last touched at `ctime`. Names must come in ascending order.
+    pub fn find(&mut self, name: &[u8], ctime: Time) -> Option<(Entry, bool)> {
+        // Each layer has to see all names.
+        let found: Vec<_> = self.0.iter_mut().map(|layer| layer.find(name)).collect();
+        let newest = found.into_iter().zip(&self.0).find_map(|(entry, layer)| Some((entry?, layer)));
+        newest.map(|(entry, layer)| (entry, layer.mapped.is_racy(ctime)))
+    }
+}
+
+impl Iterator for PreviousEntries<'_> {
+    type Item = Entry;
+
+    /// The entries of the last whole backup, or of a partial one where there is none.
+    fn next(&mut self) -> Option<Entry> {
+        self.0.last_mut()?.next()
+    }
+}
+
+struct LayerEntries<'a> {
+    mapped: &'a Mapped,
     path: PathBuf,
     next_piece: u32,
     entries: Option<Entries<'a>>,
     ahead: Option<Entry>,
 }
 
-impl Iterator for PreviousEntries<'_> {
+impl<'a> LayerEntries<'a> {
+    fn new(mapped: &'a Mapped, path: &Path) -> Self {
+        LayerEntries { mapped, path: path.to_owned(), next_piece: 0, entries: None, ahead: None }
+    }
+}
+
+impl Iterator for LayerEntries<'_> {
     type Item = Entry;
 
     fn next(&mut self) -> Option<Entry> {
-        let mapped = self.previous.0.as_ref()?;
         loop {
             if let Some(entry) = self.entries.as_mut().and_then(Iterator::next) {
                 return entry.ok();
             }
-            let record = mapped.get(&path_key(&self.path, self.next_piece))?;
+            let record = self.mapped.get(&path_key(&self.path, self.next_piece))?;
             self.next_piece += 1;
             self.entries = Some(Entries::new(record));
         }
     }
 }
 
-impl PreviousEntries<'_> {
-    /// The entry with this name. Names must come in ascending order.
-    pub fn find(&mut self, name: &[u8]) -> Option<Entry> {
+impl LayerEntries<'_> {
+    fn find(&mut self, name: &[u8]) -> Option<Entry> {
         loop {
             let entry = self.ahead.take().or_else(|| self.next())?;
             match entry.name.as_slice().cmp(name) {
@@ -204,19 +271,17 @@ impl PreviousEntries<'_> {
 }
 
 impl Shared<'_> {
-    /// Whether a file has not changed since the backup before, and all of its blobs are still there.
-    pub(super) fn is_unchanged(&self, before: &Entry, now: &Stamp) -> bool {
+    /// Whether a file has not changed since the backup before, and all of its blobs are still there. `is_racy` says that
+    /// it may have been changed without showing it.
+    pub(super) fn is_unchanged(&self, before: &Entry, is_racy: bool, now: &Stamp) -> bool {
         let Some(content) = before.content.as_ref().filter(|_| before.kind == EntryType::File) else { return false };
-        before.file_size() == now.size && self.is_same_inode(before, now) && self.all_present(content)
+        before.file_size() == now.size && self.is_same_inode(before, is_racy, now) && self.all_present(content)
     }
 
     /// Whether an inode has not been touched since the backup before: every change of it, also of its extended
     /// attributes and flags, changes its ctime.
-    pub(super) fn is_same_inode(&self, before: &Entry, now: &Stamp) -> bool {
-        before.mtime == now.mtime
-            && before.ctime == Some(now.ctime)
-            && before.inode == Some(now.inode)
-            && !self.previous.is_racy(now.ctime)
+    pub(super) fn is_same_inode(&self, before: &Entry, is_racy: bool, now: &Stamp) -> bool {
+        before.mtime == now.mtime && before.ctime == Some(now.ctime) && before.inode == Some(now.inode) && !is_racy
     }
 
     /// Whether all blobs of a content are there; notes that the snapshot needs them.
@@ -242,7 +307,7 @@ impl Shared<'_> {
 
 /// Writes the state file for the next backup. Failures lose the cache, not the backup.
 pub struct StateWriter {
-    path: PathBuf,
+    files: Files,
     started: Time,
     inner: Mutex<Inner>,
 }
@@ -250,22 +315,23 @@ pub struct StateWriter {
 struct Inner {
     out: BufWriter<NamedTempFile>,
     position: u64,
-    table: Vec<(Key, u64, u32, [u8; 4])>,
+    table: Vec<Row>,
     broken: Option<std::io::Error>,
 }
 
 impl StateWriter {
     /// A writer for a backup that started then.
-    pub fn create(repository: &Repository, started: Time) -> Result<Self, LocalError> {
-        let path = file(repository);
+    pub fn create(repository: &Repository, options: &Options, started: Time) -> Result<Self, LocalError> {
+        let files = Files::new(repository, options);
+        remove_stale(repository.cache_dir());
         let make = || -> std::io::Result<_> {
             let mut out = BufWriter::with_capacity(1 << 18, NamedTempFile::new_in(repository.cache_dir())?);
             out.write_all(MAGIC)?;
             Ok(out)
         };
-        let out = make().map_err(io_error("write", &path))?;
+        let out = make().map_err(io_error("write", &files.whole))?;
         let inner = Mutex::new(Inner { out, position: MAGIC.len() as u64, table: Vec::new(), broken: None });
-        Ok(StateWriter { path, started, inner })
+        Ok(StateWriter { files, started, inner })
     }
 
     fn keep(&self, key: Key, record: &[u8]) {
@@ -293,39 +359,60 @@ impl StateWriter {
 
     /// Puts the file in place.
     pub fn finish(self) {
-        let inner = self.inner.into_inner().expect("no panic while the lock is held");
-        if let Err(error) = inner.finish(&self.path, self.started) {
-            tracing::info!("{} was not written: {error}", self.path.display());
+        let Inner { out, table, broken, .. } = self.inner.into_inner().expect("no panic while the lock is held");
+        let finish = || -> std::io::Result<()> {
+            broken.map_or(Ok(()), Err)?;
+            complete(out, table, self.started)?.persist(&self.files.whole)?;
+            Ok(())
+        };
+        match finish() {
+            Ok(()) => drop(std::fs::remove_file(&self.files.partial)),
+            Err(error) => tracing::info!("{} was not written: {error}", self.files.whole.display()),
+        }
+    }
+
+    /// Puts a copy of what there is so far in place, for a backup that is cut off later.
+    pub fn checkpoint(&self) {
+        let mut inner = self.inner.lock().expect("no panic while the lock is held");
+        let mut copy = || -> std::io::Result<()> {
+            inner.out.flush()?;
+            let folder = self.files.partial.parent().unwrap_or(Path::new("."));
+            let mut copy = NamedTempFile::new_in(folder)?;
+            std::io::copy(&mut File::open(inner.out.get_ref().path())?, &mut copy)?;
+            let out = BufWriter::with_capacity(1 << 18, copy);
+            complete(out, inner.table.clone(), self.started)?.persist(&self.files.partial)?;
+            Ok(())
+        };
+        if let Err(error) = copy() {
+            tracing::info!("{} was not written: {error}", self.files.partial.display());
         }
     }
 }
 
-impl Inner {
-    fn finish(mut self, path: &Path, started: Time) -> std::io::Result<()> {
-        if let Some(error) = self.broken {
-            return Err(error);
-        }
-        self.table.sort_unstable();
-        self.table.dedup_by_key(|row| row.0);
-        let mut hasher = blake3::Hasher::new();
-        let mut write = |bytes: &[u8]| {
-            hasher.update(bytes);
-            self.out.write_all(bytes)
-        };
-        for (key, offset, length, check) in &self.table {
-            write(key)?;
-            write(&offset.to_le_bytes())?;
-            write(&length.to_le_bytes())?;
-            write(check)?;
-        }
-        write(&self.position.to_le_bytes())?;
-        write(&(self.table.len() as u64).to_le_bytes())?;
-        write(&started.seconds.to_le_bytes())?;
-        write(&started.nanoseconds.to_le_bytes())?;
-        let hash = hasher.finalize();
-        self.out.write_all(hash.as_bytes())?;
-        let file = self.out.into_inner().map_err(|error| error.into_error())?;
-        let _: File = file.persist(path)?;
-        Ok(())
+/// Where a record is: its key, offset, length, and the beginning of its hash.
+type Row = (Key, u64, u32, [u8; 4]);
+
+/// Writes table and foot behind the records.
+fn complete(mut out: BufWriter<NamedTempFile>, mut table: Vec<Row>, started: Time) -> std::io::Result<NamedTempFile> {
+    let position = out.stream_position()?;
+    table.sort_unstable();
+    table.dedup_by_key(|row| row.0);
+    let mut hasher = blake3::Hasher::new();
+    let mut write = |bytes: &[u8]| {
+        hasher.update(bytes);
+        out.write_all(bytes)
+    };
+    for (key, offset, length, check) in &table {
+        write(key)?;
+        write(&offset.to_le_bytes())?;
+        write(&length.to_le_bytes())?;
+        write(check)?;
     }
+    write(&position.to_le_bytes())?;
+    write(&(table.len() as u64).to_le_bytes())?;
+    write(&started.seconds.to_le_bytes())?;
+    write(&started.nanoseconds.to_le_bytes())?;
+    let hash = hasher.finalize();
+    out.write_all(hash.as_bytes())?;
+    out.into_inner().map_err(|error| error.into_error())
 }

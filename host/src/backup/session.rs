@@ -22,8 +22,10 @@ use crate::index::Index;
 use crate::index::run::{Run, Segment, merge};
 use crate::repository::{Repository, RepositoryError, tagged};
 
+use super::journal::Journal;
+
 /// An index chunk is written for this many records (7 MB).
-const SEGMENT: usize = 128 << 10;
+pub const SEGMENT: usize = 128 << 10;
 /// Or when the last one is this old.
 const FLUSH_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Shards of the set of claims, so that threads seldom wait for each other.
@@ -82,12 +84,8 @@ struct Pending {
     live: BTreeMap<ChunkId, u64>,
     /// When the last index chunk was written.
     since: Instant,
-}
-
-impl Default for Pending {
-    fn default() -> Self {
-        Pending { packs: Vec::new(), records: Vec::new(), live: BTreeMap::new(), since: Instant::now() }
-    }
+    /// The same packs and records, in a file.
+    journal: Journal,
 }
 
 /// See the head of this module.
@@ -97,14 +95,6 @@ pub struct Session {
     claims: Vec<Mutex<HashSet<BlobId>>>,
     pending: Mutex<Pending>,
     scratch: tempfile::TempDir,
-}
-
-/// What is left when all packs are stored.
-pub struct Rest {
-    /// Packs and records that no index chunk has yet.
-    pub payload: IndexPayload,
-    /// What the snapshot needs.
-    pub references: Vec<Reference>,
 }
 
 impl Session {
@@ -127,7 +117,13 @@ impl Session {
             tag: repository.client.tag,
             runs: RwLock::new(runs),
             claims: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
-            pending: Mutex::default(),
+            pending: Mutex::new(Pending {
+                packs: Vec::new(),
+                records: Vec::new(),
+                live: BTreeMap::new(),
+                since: Instant::now(),
+                journal: Journal::new(repository),
+            }),
             scratch: tempfile::tempdir_in(repository.cache_dir())
                 .map_err(|error| crate::local::io_error("make a directory in", repository.cache_dir())(error))?,
         })
@@ -162,31 +158,34 @@ impl Session {
         let mut pending = self.pending.lock().expect("no panic while the lock is held");
         let number = pending.packs.len() as u32;
         pending.live.insert(pack.id, pack.blobs.iter().map(|blob| u64::from(blob.stored)).sum());
-        pending.packs.push(PackInfo {
+        let info = PackInfo {
             label: pack.label.to_string(),
             id: pack.id,
             size: pack.bytes.len() as u64,
             header: pack.header,
             writer: self.tag,
-        });
+        };
+        let first = pending.records.len();
         pending.records.extend(pack.blobs.into_iter().map(|place| Record { pack: number, place }));
+        let Pending { records, journal, .. } = &mut *pending;
+        journal.note(&info, &records[first..]);
+        pending.packs.push(info);
         if pending.records.len() < SEGMENT && pending.since.elapsed() < FLUSH_AFTER {
             return Ok(());
         }
         self.write_index(repository, &mut pending)
     }
 
-    /// Writes an index chunk for what has none yet: for a backup that ends early.
+    /// Writes an index chunk for what has none yet.
     pub fn flush(&self, repository: &Repository) -> Result<(), RepositoryError> {
         let mut pending = self.pending.lock().expect("no panic while the lock is held");
         if pending.packs.is_empty() { Ok(()) } else { self.write_index(repository, &mut pending) }
     }
 
     fn write_index(&self, repository: &Repository, pending: &mut Pending) -> Result<(), RepositoryError> {
-        let Pending { packs, records, live, .. } = std::mem::take(pending);
-        pending.live = live;
-        let payload = IndexPayload::new(packs, records);
+        let payload = pending.take();
         let stored = repository.put_signed(&tagged("index", &self.tag), Context::Index, to_cbor(&payload))?;
+        pending.journal.clear();
         self.become_run(payload, stored.id)
     }
 
@@ -203,26 +202,40 @@ impl Session {
         Ok(())
     }
 
-    /// What is left to commit. All packs are stored by now.
-    pub fn finish(self) -> Result<Rest, RepositoryError> {
-        let pending = self.pending.into_inner().expect("no panic while the lock is held");
-        let mut live = pending.live;
-        let new: HashSet<ChunkId> = live.keys().copied().collect();
-        for used in self.runs.into_inner().expect("no panic while the lock is held") {
+    /// Packs and records that no index chunk has yet, for the snapshot that ends the backup.
+    pub fn take_pending(&self) -> IndexPayload {
+        self.pending.lock().expect("no panic while the lock is held").take()
+    }
+
+    /// The packs that what was claimed so far needs.
+    pub fn references(&self) -> Result<Vec<Reference>, RepositoryError> {
+        let new = self.pending.lock().expect("no panic while the lock is held").live.clone();
+        let mut live = new.clone();
+        for used in self.runs.read().expect("no panic while the lock is held").iter() {
             for (place, bytes) in used.live.iter().enumerate() {
                 let bytes = bytes.load(Ordering::Relaxed);
                 if bytes > 0 {
                     // A pack of this very backup is there already, with all of its bytes.
                     let id = used.run.pack(place as u32)?.info.id;
-                    if !new.contains(&id) {
+                    if !new.contains_key(&id) {
                         *live.entry(id).or_default() += bytes;
                     }
                 }
             }
         }
-        let references = live.into_iter().map(|(pack, live)| Reference { pack, live }).collect();
-        let payload = IndexPayload::new(pending.packs, pending.records);
-        Ok(Rest { payload, references })
+        Ok(live.into_iter().map(|(pack, live)| Reference { pack, live }).collect())
+    }
+
+    /// The backup has ended well.
+    pub fn end(self) {
+        self.pending.into_inner().expect("no panic while the lock is held").journal.clear();
+    }
+}
+
+impl Pending {
+    fn take(&mut self) -> IndexPayload {
+        self.since = Instant::now();
+        IndexPayload::new(std::mem::take(&mut self.packs), std::mem::take(&mut self.records))
     }
 }
 

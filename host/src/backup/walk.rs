@@ -19,6 +19,7 @@ use super::files::{FileTask, Stamp, Ticket};
 use super::previous::PreviousEntries;
 use super::rehearsal::{Change, ChangeKind};
 use super::roots::Node;
+use super::stream::Stream;
 use crate::format::Time;
 use crate::format::entry::{Entry, EntryType, Pair};
 use crate::repository::tree::{MAX_DEPTH, is_too_deep};
@@ -112,7 +113,27 @@ pub fn walk(shared: &Shared<'_>, sink: Sink) {
 }
 
 impl Walker<'_> {
+    /// The root directory of a backup of a stream: one file.
+    fn stream(&mut self, stream: &Stream) -> Result<(), Over> {
+        let entry = |name: &str, kind| Entry {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            ..Entry::new(name.as_bytes(), kind)
+        };
+        self.send(Event::Enter(Box::new(entry("", EntryType::Directory)), "/".into()))?;
+        let file = Entry { mode: 0o600, ..entry(&stream.name, EntryType::File) };
+        let stamp = Stamp { size: u64::MAX, mtime: Time::now(), ctime: Time::now(), inode: 0 };
+        self.shared.watch.counters.files.add(1);
+        self.shared.watch.counters.new_files.add(1);
+        self.path.push(&stream.name);
+        self.read(file, stamp, false)?;
+        self.send(Event::Leave)
+    }
+
     fn root(&mut self) -> Result<(), Over> {
+        if let Some(stream) = &self.shared.options.stream {
+            return self.stream(stream);
+        }
         let path = Path::new("/");
         match statat(CWD, path, AtFlags::empty()) {
             Ok(stat) => {
@@ -347,7 +368,9 @@ impl Walker<'_> {
         match kind {
             EntryType::Directory => {
                 let entry = self.entry(name, &stat);
-                if matches!(self.sink, Sink::Rehearsal(_)) && previous.find(name.as_bytes()).is_none() {
+                if matches!(self.sink, Sink::Rehearsal(_))
+                    && previous.find(name.as_bytes(), stamp(&stat).ctime).is_none()
+                {
                     self.change(ChangeKind::New, kind)?;
                 }
                 self.directory(directory, Path::new(name), entry, way)?;
@@ -381,9 +404,13 @@ impl Walker<'_> {
         stat: &Stat,
         previous: &mut PreviousEntries<'_>,
     ) -> Result<(), Over> {
-        let is_same = |before: &Entry| before.kind == kind(stat) && self.shared.is_same_inode(before, &stamp(stat));
-        match previous.find(name.as_bytes()) {
-            Some(before) if !self.shared.options.force && is_same(&before) => {
+        let stamp = stamp(stat);
+        match previous.find(name.as_bytes(), stamp.ctime) {
+            Some((before, is_racy))
+                if !self.shared.options.force
+                    && before.kind == kind(stat)
+                    && self.shared.is_same_inode(&before, is_racy, &stamp) =>
+            {
                 let entry = self.repeat(before, stat);
                 self.shared.watch.counters.others.add(1);
                 return self.send(Event::Ready(Box::new(entry)));
@@ -410,8 +437,10 @@ impl Walker<'_> {
         let counters = &self.shared.watch.counters;
         counters.files.add(1);
         let stamp = stamp(stat);
-        match previous.find(name.as_bytes()) {
-            Some(before) if !self.shared.options.force && self.shared.is_unchanged(&before, &stamp) => {
+        match previous.find(name.as_bytes(), stamp.ctime) {
+            Some((before, is_racy))
+                if !self.shared.options.force && self.shared.is_unchanged(&before, is_racy, &stamp) =>
+            {
                 counters.unchanged_files.add(1);
                 counters.bytes.add(before.content.as_ref().map_or(0, |content| content.size));
                 let entry = self.repeat(before, stat);
@@ -430,12 +459,16 @@ impl Walker<'_> {
         if let Some(ticket) = entry.hard_link.and_then(|link| self.links.get(&link)).cloned() {
             return self.send(Event::File(Box::new(entry), self.path.clone(), ticket));
         }
+        self.read(entry, stamp, attributes::may_be_sparse(stat))
+    }
+
+    /// Has the file at the path where the walk is read.
+    fn read(&mut self, entry: Entry, stamp: Stamp, may_be_sparse: bool) -> Result<(), Over> {
         let ticket = Ticket::default();
         if let Some(link) = entry.hard_link {
             self.links.insert(link, ticket.clone());
         }
-        counters.bytes_to_read.add(stamp.size);
-        let may_be_sparse = attributes::may_be_sparse(stat);
+        self.shared.watch.counters.bytes_to_read.add(stamp.size);
         let task = FileTask { path: self.path.clone(), stamp, may_be_sparse, ticket: ticket.clone() };
         self.send(Event::File(Box::new(entry), self.path.clone(), ticket))?;
         let Sink::Backup { files, .. } = &self.sink else { return Ok(()) };

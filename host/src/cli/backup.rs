@@ -1,7 +1,7 @@
 //! `obnam backup`: makes a snapshot.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
@@ -13,7 +13,9 @@ use super::select::SelectArguments;
 use super::{Failure, Global, dry_run, exit, interrupt};
 use crate::backup::counters::Counters;
 use crate::backup::roots::{Roots, absolute};
+use crate::backup::stream::{CommandOutput, Stream};
 use crate::backup::{Options, Outcome, Watch, run as back_up};
+use crate::format::entry::{Entry, EntryType};
 use crate::local::Dirs;
 
 /// Back up files and directories into a new snapshot.
@@ -39,12 +41,62 @@ pub struct Arguments {
     dry_run: bool,
     #[command(flatten)]
     select: SelectArguments,
+    #[command(flatten)]
+    stream: StreamArguments,
+    /// Minutes between partial snapshots in a long backup; 0 for none
+    #[arg(long, value_name = "MINUTES", default_value_t = 5.0)]
+    checkpoint_interval: f64,
+}
+
+/// A stream to back up instead of paths.
+#[derive(Debug, Args)]
+struct StreamArguments {
+    /// Back up standard input as one file
+    #[arg(long, conflicts_with_all = ["paths", "stdin_from_command", "dry_run"])]
+    stdin: bool,
+    /// The name of that file in the snapshot
+    #[arg(long, value_name = "NAME", default_value = "stdin")]
+    stdin_filename: String,
+    /// Back up what a command prints, as one file; no snapshot is made if the command fails. The command stands at the end:
+    /// obnam backup --stdin-from-command -- pg_dump mydb
+    #[arg(long, requires = "command", conflicts_with_all = ["paths", "dry_run"])]
+    stdin_from_command: bool,
+    /// The command and its arguments
+    #[arg(last = true, value_name = "CMD", requires = "stdin_from_command", allow_hyphen_values = true)]
+    command: Vec<std::ffi::OsString>,
+}
+
+impl StreamArguments {
+    fn is_wanted(&self) -> bool {
+        self.stdin || self.stdin_from_command
+    }
+
+    /// The stream, if one was asked for. A command is started.
+    fn stream(&self) -> Result<Option<Stream>, Failure> {
+        let name = &self.stdin_filename;
+        if !self.is_wanted() {
+            return Ok(None);
+        }
+        if Entry::new(name.as_bytes(), EntryType::File).check_name().is_err() {
+            let why = "it must be the name of a file, without a slash";
+            return Err(Failure::Input(format!("--stdin-filename {name:?}: {why}")));
+        }
+        if self.stdin {
+            return Ok(Some(Stream::new(name.clone(), std::io::stdin())));
+        }
+        let output = CommandOutput::start(&self.command).map_err(|error| {
+            let program = self.command[0].to_string_lossy();
+            Failure::Input(format!("cannot start the command {program}: {error}; nothing was done"))
+        })?;
+        Ok(Some(Stream::new(name.clone(), output)))
+    }
 }
 
 pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
     let begun = Instant::now();
     let mut paths = Vec::new();
-    for path in &global.sources(&arguments.paths)? {
+    let sources = if arguments.stream.is_wanted() { Vec::new() } else { global.sources(&arguments.paths)? };
+    for path in &sources {
         let path = absolute(path)
             .map_err(|error| Failure::Input(format!("cannot back up {}: {error}; nothing was done", path.display())))?;
         paths.push(path);
@@ -59,6 +111,10 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         host: global.host(arguments.host.as_deref()).unwrap_or_else(host_name),
         tags: global.tags(&arguments.tag),
         force: arguments.force,
+        stream: arguments.stream.stream()?,
+        checkpoints: Some(arguments.checkpoint_interval)
+            .filter(|minutes| *minutes > 0.0)
+            .and_then(|minutes| Duration::try_from_secs_f64(minutes * 60.0).ok()),
     };
     let watch = Watch::stopped_by(interrupt::flag());
     if arguments.dry_run {

@@ -10,7 +10,11 @@ use crate::repository::metadata::SnapshotInfo;
 
 /// List snapshots, oldest first.
 #[derive(Debug, Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Also partial snapshots that a later one has made obsolete
+    #[arg(long)]
+    all: bool,
+}
 
 /// A snapshot in JSON.
 pub fn to_json(repository: &Repository, info: &SnapshotInfo) -> Value {
@@ -32,9 +36,10 @@ pub fn to_json(repository: &Repository, info: &SnapshotInfo) -> Value {
     })
 }
 
-pub fn run(global: &Global, _: &Arguments, output: &mut Output) -> Result<u8, Failure> {
+pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
     let repository = global.repository()?;
-    let snapshots = repository.snapshots(&repository.listing()?)?;
+    let mut snapshots = repository.snapshots(&repository.listing()?)?;
+    snapshots.retain(|info| arguments.all || !info.replaced);
     let warnings = repository.warnings.all();
     output.warnings(&warnings);
     if output.json {

@@ -145,6 +145,31 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// An entry with this name and kind, and nothing else.
+    pub fn new(name: &[u8], kind: EntryType) -> Self {
+        Entry {
+            name: name.to_vec(),
+            kind,
+            mode: 0o700,
+            uid: 0,
+            gid: 0,
+            user: None,
+            group: None,
+            mtime: Time::now(),
+            ctime: None,
+            inode: None,
+            content: None,
+            target: None,
+            hard_link: None,
+            device: None,
+            xattrs: None,
+            flags: None,
+            birth: None,
+            size: None,
+            extents: None,
+        }
+    }
+
     /// Length of a regular file in bytes, with its holes; 0 for anything else.
     pub fn file_size(&self) -> u64 {
         let content = self.content.as_ref().filter(|_| self.kind == EntryType::File);

@@ -29,6 +29,8 @@ pub struct SnapshotInfo {
     pub stored: Option<std::time::SystemTime>,
     /// Its payload.
     pub snapshot: Arc<Snapshot>,
+    /// Whether it is a partial one that a later snapshot of its client makes obsolete.
+    pub replaced: bool,
 }
 
 impl SnapshotInfo {
@@ -105,7 +107,12 @@ impl Repository {
             .in_parallel(&listing.snapshots, |info| {
                 let name = ChunkName { label: info.label.clone(), id: info.id };
                 match self.snapshot(info) {
-                    Ok(snapshot) => Some(SnapshotInfo { id: info.id, stored: info.stored, snapshot: snapshot.into() }),
+                    Ok(snapshot) => Some(SnapshotInfo {
+                        id: info.id,
+                        stored: info.stored,
+                        snapshot: snapshot.into(),
+                        replaced: false,
+                    }),
                     Err(why) => {
                         self.warnings.chunk("snapshot-unusable", &name, format!("it is ignored: {why}"));
                         None
@@ -118,6 +125,11 @@ impl Repository {
         self.leave_out_removed(&mut snapshots);
         snapshots.sort_by_key(|info| (info.snapshot.started, info.snapshot.sequence, info.id));
         self.check_history(&snapshots)?;
+        let replaces: HashSet<(WriterTag, ChunkId)> =
+            snapshots.iter().filter_map(|info| Some((info.snapshot.client, info.snapshot.replaces?))).collect();
+        for info in &mut snapshots {
+            info.replaced = info.is_partial() && replaces.contains(&(info.snapshot.client, info.id));
+        }
         Ok(snapshots)
     }
 

@@ -180,6 +180,14 @@ pub enum RepositoryError {
         /// What is wrong.
         why: FormatError,
     },
+    /// The stream that was to be backed up has failed.
+    #[error("{name} cannot be backed up: {why}; no snapshot was made")]
+    Stream {
+        /// The name of the file that it was to become.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A name that no snapshot has.
     #[error("{0}")]
     NoSnapshot(String),

@@ -269,6 +269,8 @@ pub fn try_backup(repository: &Repository, path: &Path) -> Result<Outcome, Repos
         host: "test".into(),
         tags: vec![],
         force: false,
+        stream: None,
+        checkpoints: None,
     };
     let outcome = backup::run(repository, &options, &watch)?;
     assert_eq!(watch.problems.all(), []);

@@ -30,6 +30,8 @@ fn stored(sandbox: &Sandbox, family: &str) -> u64 {
             .flat_map(|folder| fs::read_dir(folder.path()))
             .flatten()
             .flatten()
+            // Others are temporary.
+            .filter(|file| file.file_name().len() == 64)
             .filter_map(|file| file.metadata().ok())
             .map(|metadata| metadata.len())
             .sum()

@@ -104,7 +104,7 @@ enum Command {
     /// Make a new repository
     Init(init::Arguments),
     /// Back up files and directories
-    Backup(backup::Arguments),
+    Backup(Box<backup::Arguments>),
     /// List snapshots
     Snapshots(snapshots::Arguments),
     /// List the files of a snapshot

@@ -82,6 +82,8 @@ fn backup_while(world: &World, path: &Path, files: u64, meanwhile: impl FnOnce()
         host: "test".into(),
         tags: vec![],
         force: false,
+        stream: None,
+        checkpoints: None,
     };
     let watch = Watch::default();
     thread::scope(|scope| {

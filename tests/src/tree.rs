@@ -9,7 +9,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use obnam::format::entry::Pair;
+use obnam::inode::{Inode, flags, runs, xattrs};
+use rustix::fs::{CWD, FileType, Mode, SeekFrom, mknodat, seek};
 
 /// Random numbers that are the same ones in each run (SplitMix64; Steele, Lea, Flood 2014).
 #[derive(Debug, Clone)]
@@ -196,8 +198,16 @@ pub struct Description {
     pub mtime: (i64, i64),
     /// Length of a file.
     pub size: u64,
-    /// BLAKE3 of a file's contents.
+    /// BLAKE3 of a file's contents, as far as they are not zeros, and where they stand.
     pub contents: Option<String>,
+    /// The runs of data of a file with holes.
+    pub runs: Option<Vec<Pair>>,
+    /// Extended attributes, ACLs among them.
+    pub xattrs: Vec<(String, String)>,
+    /// Flags of a file or directory, such as immutable.
+    pub flags: Vec<&'static str>,
+    /// Number of a device.
+    pub device: u64,
     /// Target of a symbolic link.
     pub target: Option<PathBuf>,
     /// The first path, in order of names, that is the same inode.
@@ -221,6 +231,9 @@ pub fn describe(root: &Path) -> BTreeMap<PathBuf, Description> {
         }
         let special = kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device();
         assert!(special || kind.is_dir() || kind.is_file() || kind.is_symlink());
+        let sparse = kind.is_file() && metadata.blocks() * 512 < metadata.len();
+        let flags =
+            (kind.is_file() || kind.is_dir()).then(|| flags::read(File::open(&path).unwrap()).unwrap()).flatten();
         found.insert(
             name,
             Description {
@@ -230,6 +243,10 @@ pub fn describe(root: &Path) -> BTreeMap<PathBuf, Description> {
                 mtime: (metadata.mtime(), metadata.mtime_nsec()),
                 size: if kind.is_file() { metadata.len() } else { 0 },
                 contents: kind.is_file().then(|| hash(&path)),
+                runs: sparse.then(|| runs::find(&File::open(&path).unwrap(), metadata.len()).unwrap()).flatten(),
+                xattrs: xattrs(&path),
+                flags: flags::names(flags.unwrap_or(0)),
+                device: if kind.is_block_device() || kind.is_char_device() { metadata.rdev() } else { 0 },
                 target: kind.is_symlink().then(|| fs::read_link(&path).unwrap()),
                 same_as: None,
             },
@@ -244,17 +261,35 @@ pub fn describe(root: &Path) -> BTreeMap<PathBuf, Description> {
     found
 }
 
+fn xattrs(path: &Path) -> Vec<(String, String)> {
+    let mut problems = Vec::new();
+    let found = xattrs::read(&Inode::Named(path.to_owned()), &mut problems);
+    assert!(problems.is_empty(), "{}: {problems:?}", path.display());
+    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    found.iter().map(|xattr| (text(&xattr.name), text(&xattr.value))).collect()
+}
+
+/// Reads no holes, so that a huge file takes no longer than its data.
 fn hash(path: &Path) -> String {
+    const BLOCK: u64 = 64 << 10;
     let mut file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        let length = file.read(&mut buffer).unwrap();
-        if length == 0 {
-            return hasher.finalize().to_hex().to_string();
+    let mut block = Vec::new();
+    let mut position = 0;
+    while let Ok(data) = seek(&file, SeekFrom::Data(position)) {
+        position = data / BLOCK * BLOCK;
+        seek(&file, SeekFrom::Start(position)).unwrap();
+        block.clear();
+        let length = (&mut file).take(BLOCK).read_to_end(&mut block).unwrap();
+        if block.iter().any(|&byte| byte != 0) {
+            hasher.update(&position.to_le_bytes()).update(&block);
         }
-        hasher.update(&buffer[..length]);
+        if length == 0 {
+            break;
+        }
+        position += length as u64;
     }
+    hasher.finalize().to_hex().to_string()
 }
 
 /// The paths that differ, and how.
@@ -332,6 +367,14 @@ mod tests {
         assert!(!changed(&|_| {}));
         assert!(changed(&|path| set_mtime(path, moment + Duration::from_nanos(1))));
         assert!(changed(&|path| crate::chmod(path, 0o4711)));
+        if xattrs::set(&Inode::Named(b.join(exact)), b"user.a", b"1").is_ok() {
+            assert!(changed(&|_| {}), "an attribute is seen");
+            assert!(!changed(&|_| {}));
+        }
+        assert!(changed(&|path| {
+            File::options().write(true).open(path).unwrap().set_len(1 << 20).unwrap();
+            set_mtime(path, moment);
+        }));
         assert!(changed(&|path| {
             fs::write(path, "exacT").unwrap();
             set_mtime(path, moment);

@@ -116,8 +116,8 @@ fn garbage_under_every_label_breaks_nothing() {
     let tag = scene.world.made.client;
     let labels =
         ["repository", "credential", "client", "roster", "data", "tree", "tombstone", "zzz"].map(str::to_owned);
-    let tagged = ["index", "snapshot"].map(|family| format!("{family}.{tag}"));
-    let strange = ["index.x", "snapshot.0000000000000000", "snapshot.zz.zz"].map(str::to_owned);
+    let tagged = ["index", "snapshot", "note"].map(|family| format!("{family}.{tag}"));
+    let strange = ["index.x", "snapshot.0000000000000000", "snapshot.zz.zz", "note", "note.zz"].map(str::to_owned);
     let mut added = Vec::new();
     for to in labels.into_iter().chain(tagged).chain(strange) {
         for garbage in [vec![], b"OBNAMCHK".to_vec(), noise(7, 300), vec![0xff; 70_000]] {
@@ -170,7 +170,7 @@ fn a_valid_chunk_under_another_label_is_reported_and_ignored() {
     let other = scene.world.made.client;
     let labels =
         ["repository", "credential", "client", "roster", "data", "tree", "tombstone", "zzz"].map(str::to_owned);
-    let tagged = ["index", "snapshot"].map(|family| format!("{family}.{other}"));
+    let tagged = ["index", "snapshot", "note"].map(|family| format!("{family}.{other}"));
     let mut added = Vec::new();
     for (from, id, bytes) in scene.world.chunks("") {
         for to in labels.iter().chain(&tagged).filter(|to| **to != from.as_str()) {

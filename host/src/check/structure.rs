@@ -19,11 +19,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 /// Families of labels that this version knows.
-const FAMILIES: [&str; 9] =
-    ["repository", "roster", "credential", "client", "snapshot", "index", "tree", "data", "tombstone"];
+const FAMILIES: [&str; 10] =
+    ["repository", "roster", "credential", "client", "snapshot", "index", "tree", "data", "tombstone", "note"];
 
 /// Those whose labels end in a writer's tag.
-const TAGGED: [&str; 2] = ["snapshot", "index"];
+const TAGGED: [&str; 3] = ["snapshot", "index", "note"];
 
 impl Check<'_> {
     /// The chunks without which this client cannot open the repository, and chunks that belong to nothing.

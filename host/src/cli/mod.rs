@@ -18,6 +18,7 @@ mod restore;
 mod select;
 mod settings;
 mod snapshots;
+mod tag;
 mod version;
 
 use std::path::PathBuf;
@@ -107,6 +108,8 @@ enum Command {
     Backup(Box<backup::Arguments>),
     /// List snapshots
     Snapshots(snapshots::Arguments),
+    /// Change the tags of snapshots
+    Tag(tag::Arguments),
     /// List the files of a snapshot
     Ls(ls::Arguments),
     /// Restore a snapshot into a directory
@@ -129,6 +132,7 @@ impl Command {
             Command::Init(_) => "init",
             Command::Backup(_) => "backup",
             Command::Snapshots(_) => "snapshots",
+            Command::Tag(_) => "tag",
             Command::Ls(_) => "ls",
             Command::Restore(_) => "restore",
             Command::Cat(_) => "cat",
@@ -176,6 +180,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Init(arguments) => init::run(global, arguments, output),
         Command::Backup(arguments) => backup::run(global, arguments, output),
         Command::Snapshots(arguments) => snapshots::run(global, arguments, output),
+        Command::Tag(arguments) => tag::run(global, arguments, output),
         Command::Ls(arguments) => ls::run(global, arguments, output),
         Command::Restore(arguments) => restore::run(global, arguments, output),
         Command::Cat(arguments) => cat::run(global, arguments, output),

@@ -1,5 +1,8 @@
 //! `obnam snapshots`: lists snapshots, oldest first.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -9,63 +12,121 @@ use crate::repository::Repository;
 use crate::repository::metadata::SnapshotInfo;
 
 /// List snapshots, oldest first.
+///
+/// Filters can be combined: a snapshot is listed if it passes all of them. Of a filter that is repeated, one has to fit.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  obnam snapshots --last 5
+  obnam snapshots --tag keep --host laptop
+  obnam snapshots --path /home/me")]
 pub struct Arguments {
     /// Also partial snapshots that a later one has made obsolete
     #[arg(long)]
     all: bool,
+    /// Only those with this tag; may be repeated
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
+    /// Only those of this machine; may be repeated
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
+    /// Only backups of this path; may be repeated
+    #[arg(long, value_name = "PATH")]
+    path: Vec<PathBuf>,
+    /// Only those of this client, by its name or tag; may be repeated
+    #[arg(long, value_name = "CLIENT")]
+    client: Vec<String>,
+    /// Of these, only the newest N
+    #[arg(long, value_name = "N")]
+    last: Option<usize>,
+}
+
+impl Arguments {
+    fn passes(&self, repository: &Repository, info: &SnapshotInfo) -> bool {
+        let snapshot = &info.snapshot;
+        let has_path = |path: &PathBuf| snapshot.paths.iter().any(|raw| raw.0 == path.as_os_str().as_bytes());
+        let (name, tag) = (client_name(repository, info), snapshot.client.to_string());
+        (self.tag.is_empty() || self.tag.iter().any(|tag| info.tags.contains(tag)))
+            && (self.host.is_empty() || self.host.contains(&snapshot.host))
+            && (self.path.is_empty() || self.path.iter().any(has_path))
+            && (self.client.is_empty() || self.client.iter().any(|client| *client == tag || Some(client) == name))
+    }
+}
+
+fn client_name<'r>(repository: &'r Repository, info: &SnapshotInfo) -> Option<&'r String> {
+    repository.roster.member(&info.snapshot.client).map(|member| &member.name)
 }
 
 /// A snapshot in JSON.
 pub fn to_json(repository: &Repository, info: &SnapshotInfo) -> Value {
     let snapshot = &info.snapshot;
-    let client = repository.roster.member(&snapshot.client).map(|member| member.name.clone());
-    json!({
+    let mut value = json!({
         "id": info.id.to_string(),
-        "client": { "tag": snapshot.client.to_string(), "name": client },
+        "client": { "tag": snapshot.client.to_string(), "name": client_name(repository, info) },
         "sequence": snapshot.sequence,
         "previous": snapshot.previous.map(|id| id.to_string()),
         "started": snapshot.started.to_rfc3339(),
         "finished": snapshot.finished.to_rfc3339(),
         "host": snapshot.host,
         "paths": snapshot.paths.iter().map(|path| String::from_utf8_lossy(&path.0)).collect::<Vec<_>>(),
-        "tags": snapshot.tags,
+        "tags": info.tags,
         "partial": info.is_partial(),
         "statistics": snapshot.statistics,
         "program": snapshot.program,
-    })
+    });
+    if info.tags != snapshot.tags {
+        value["original_tags"] = json!(snapshot.tags);
+    }
+    value
 }
 
 pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
     let repository = global.repository()?;
     let mut snapshots = repository.snapshots(&repository.listing()?)?;
     snapshots.retain(|info| arguments.all || !info.replaced);
+    let total = snapshots.len();
+    snapshots.retain(|info| arguments.passes(&repository, info));
+    let unwanted = snapshots.len().saturating_sub(arguments.last.unwrap_or(usize::MAX));
+    let snapshots = &snapshots[unwanted..];
     let warnings = repository.warnings.all();
     output.warnings(&warnings);
     if output.json {
-        let all: Vec<_> = snapshots.iter().map(|info| to_json(&repository, info)).collect();
-        output.document("ok", &warnings, Value::Array(all))?;
+        let listed: Vec<_> = snapshots.iter().map(|info| to_json(&repository, info)).collect();
+        output.document("ok", &warnings, Value::Array(listed))?;
         return Ok(exit::OK);
     }
-    output.line(format!("{:<10}  {:<19}  {:<16}  {:>9}  {:>10}  PATHS", "ID", "TIME", "HOST", "FILES", "SIZE"))?;
-    for info in &snapshots {
-        let snapshot = &info.snapshot;
-        let paths: Vec<_> = snapshot.paths.iter().map(|path| printable(&path.0)).collect();
-        let mut notes: Vec<String> =
-            snapshot.tags.iter().map(|tag| format!(" #{}", printable(tag.as_bytes()))).collect();
-        notes.extend(info.is_partial().then(|| " (partial)".to_owned()));
-        output.line(format!(
-            "{:<10}  {:<19}  {:<16}  {:>9}  {:>10}  {}{}",
-            info.id.short(),
-            snapshot.started.to_local(),
-            printable(snapshot.host.as_bytes()),
-            snapshot.statistics.files,
-            size(snapshot.statistics.bytes),
-            paths.join(" "),
-            notes.concat()
-        ))?;
-    }
-    output.summary(count(snapshots.len() as u64, "snapshot", "snapshots"))?;
+    table(snapshots, output)?;
+    let counted = count(snapshots.len() as u64, "snapshot", "snapshots");
+    output.summary(if snapshots.len() < total { format!("{counted} of {total}") } else { counted })?;
     output.flush()?;
     Ok(exit::OK)
+}
+
+fn table(snapshots: &[SnapshotInfo], output: &mut Output) -> Result<(), Failure> {
+    let text = |text: &String| printable(text.as_bytes());
+    let tags = |info: &SnapshotInfo| info.tags.iter().map(text).collect::<Vec<_>>().join(",");
+    let wide = |texts: &mut dyn Iterator<Item = String>, least: usize, most: usize| {
+        texts.map(|text| text.chars().count()).max().unwrap_or(0).clamp(least, most)
+    };
+    let hosts = wide(&mut snapshots.iter().map(|info| text(&info.snapshot.host)), 4, 24);
+    let tagged = wide(&mut snapshots.iter().map(tags), 4, 24);
+    output.line(format!(
+        "{:<10}  {:<19}  {:<hosts$}  {:>9}  {:>10}  {:<tagged$}  PATHS",
+        "ID", "TIME", "HOST", "FILES", "SIZE", "TAGS"
+    ))?;
+    for info in snapshots {
+        let snapshot = &info.snapshot;
+        let paths: Vec<_> = snapshot.paths.iter().map(|path| printable(&path.0)).collect();
+        output.line(format!(
+            "{:<10}  {:<19}  {:<hosts$}  {:>9}  {:>10}  {:<tagged$}  {}{}",
+            info.id.short(),
+            snapshot.started.to_local(),
+            text(&snapshot.host),
+            snapshot.statistics.files,
+            size(snapshot.statistics.bytes),
+            tags(info),
+            paths.join(" "),
+            if info.is_partial() { " (partial)" } else { "" }
+        ))?;
+    }
+    Ok(())
 }

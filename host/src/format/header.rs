@@ -200,7 +200,7 @@ impl Header {
         }
         let wrap = match label.family() {
             "data" | "tree" => Wrap::Data,
-            "index" | "snapshot" | "tombstone" => Wrap::Metadata,
+            "index" | "snapshot" | "tombstone" | "note" => Wrap::Metadata,
             "client" => Wrap::Client,
             "roster" => Wrap::Members,
             _ => return Err(FormatError::Misplaced("no sealed chunk has such a label")),

@@ -10,6 +10,7 @@ pub mod entry;
 pub mod header;
 pub mod index;
 pub mod marker;
+pub mod note;
 pub mod pack;
 pub mod padme;
 pub mod roster;

@@ -17,6 +17,8 @@ pub enum Context {
     Snapshot,
     /// A tombstone.
     Tombstone,
+    /// A note.
+    Note,
 }
 
 impl Context {
@@ -26,6 +28,7 @@ impl Context {
             Context::Index => "obnam v1 index",
             Context::Snapshot => "obnam v1 snapshot",
             Context::Tombstone => "obnam v1 tombstone",
+            Context::Note => "obnam v1 note",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading what is sealed under the metadata key: snapshots, index chunks, tombstones.
+//! Reading what is sealed under the metadata key: snapshots, index chunks, tombstones. Notes are read in [`super::notes`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::format::roster::{Member, Role};
 use crate::format::signed::{Context, Signed};
 use crate::format::snapshot::{Reference, Snapshot, decode_references};
 use crate::format::tombstone::Tombstone;
-use crate::format::{FormatError, WriterTag, from_cbor, whole};
+use crate::format::{FormatError, Time, WriterTag, from_cbor, whole};
 use crate::index::Index;
 use crate::index::cache::IndexCache;
 use crate::index::run::Segment;
@@ -31,6 +31,10 @@ pub struct SnapshotInfo {
     pub snapshot: Arc<Snapshot>,
     /// Whether it is a partial one that a later snapshot of its client makes obsolete.
     pub replaced: bool,
+    /// The tags in force: those of the latest note, or the snapshot's own.
+    pub tags: Vec<String>,
+    /// When that note was made, if there is one.
+    pub noted: Option<Time>,
 }
 
 impl SnapshotInfo {
@@ -40,13 +44,15 @@ impl SnapshotInfo {
     }
 }
 
-/// The snapshots and index chunks of a repository, as listed at one moment.
+/// The snapshots, index chunks and notes of a repository, as listed at one moment.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// Chunks with a label `snapshot.TAG`.
     pub snapshots: Vec<ChunkInfo>,
     /// Chunks with a label `index.TAG`.
     pub indexes: Vec<ChunkInfo>,
+    /// Chunks with a label `note.TAG`.
+    pub notes: Vec<ChunkInfo>,
 }
 
 impl Repository {
@@ -76,15 +82,24 @@ impl Repository {
             return Err(FormatError::Unsigned("its label names another client than its signer"));
         }
         let member = self.roster.member(&signer).ok_or(FormatError::Unsigned("the roster does not know its signer"))?;
-        let role = if context == Context::Tombstone { Role::Maintainer } else { Role::Writer };
-        if !member.has(role) {
+        let allowed = match context {
+            Context::Tombstone => member.has(Role::Maintainer),
+            Context::Note => member.has(Role::Writer) || member.has(Role::Maintainer),
+            Context::Roster | Context::Index | Context::Snapshot => member.has(Role::Writer),
+        };
+        if !allowed {
             return Err(FormatError::Unsigned("its signer does not have the role for it"));
         }
         let payload = signed.verify(context, &self.id, &member.verify_key()?)?;
         Ok((member, payload.to_vec()))
     }
 
-    fn signed_payload(&self, info: &ChunkInfo, context: Context) -> Result<(WriterTag, Vec<u8>), RepositoryError> {
+    /// Reads a signed chunk; who signed it, and what.
+    pub(super) fn signed_payload(
+        &self,
+        info: &ChunkInfo,
+        context: Context,
+    ) -> Result<(WriterTag, Vec<u8>), RepositoryError> {
         let name = ChunkName { label: info.label.clone(), id: info.id };
         let malformed = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
         let chunk = self.small_chunk(&info.label, &info.id)?;
@@ -92,11 +107,12 @@ impl Repository {
         Ok((member.tag, payload))
     }
 
-    /// Lists snapshots and index chunks.
+    /// Lists snapshots, index chunks and notes.
     pub fn listing(&self) -> Result<Listing, RepositoryError> {
         Ok(Listing {
             snapshots: self.store.list(&LabelFilter::Family(family("snapshot")))?,
             indexes: self.store.list(&LabelFilter::Family(family("index")))?,
+            notes: self.store.list(&LabelFilter::Family(family("note")))?,
         })
     }
 
@@ -107,12 +123,17 @@ impl Repository {
             .in_parallel(&listing.snapshots, |info| {
                 let name = ChunkName { label: info.label.clone(), id: info.id };
                 match self.snapshot(info) {
-                    Ok(snapshot) => Some(SnapshotInfo {
-                        id: info.id,
-                        stored: info.stored,
-                        snapshot: snapshot.into(),
-                        replaced: false,
-                    }),
+                    Ok(snapshot) => {
+                        let tags = snapshot.tags.clone();
+                        Some(SnapshotInfo {
+                            id: info.id,
+                            stored: info.stored,
+                            snapshot: snapshot.into(),
+                            tags,
+                            noted: None,
+                            replaced: false,
+                        })
+                    }
                     Err(why) => {
                         self.warnings.chunk("snapshot-unusable", &name, format!("it is ignored: {why}"));
                         None
@@ -130,6 +151,7 @@ impl Repository {
         for info in &mut snapshots {
             info.replaced = info.is_partial() && replaces.contains(&(info.snapshot.client, info.id));
         }
+        self.apply_notes(&listing.notes, &mut snapshots);
         Ok(snapshots)
     }
 

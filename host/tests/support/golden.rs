@@ -12,6 +12,7 @@ use obnam::format::entry::{Entry, EntryType, Pair, Xattr};
 use obnam::format::header::{Header, OpenWith, SealFor, create};
 use obnam::format::index::{IndexPayload, PackInfo, Record};
 use obnam::format::marker::Marker;
+use obnam::format::note::Note;
 use obnam::format::pack::{BlobOpener, BlobPlace, Compressor, PackBuilder, read_directory};
 use obnam::format::padme::padme;
 use obnam::format::roster::Parameters;
@@ -195,6 +196,12 @@ pub fn computed() -> Value {
         "entry of a file": hex::encode(to_cbor(&entry())),
         "entry of a link": hex::encode(to_cbor(&link())),
         "parameters": hex::encode(to_cbor(&Parameters::default())),
+        "note": hex::encode(to_cbor(&Note {
+            snapshot: ChunkId::from_bytes([0xee; 32]),
+            tags: vec!["keep".into()],
+            created: Time { seconds: 1, nanoseconds: 2 },
+        })),
+        "note, signed as above": signed(Context::Note),
         "tombstone": hex::encode(to_cbor(&Tombstone {
             packs: vec![ChunkId::from_bytes([0xee; 32])],
             created: Time { seconds: 1, nanoseconds: 2 },

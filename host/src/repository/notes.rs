@@ -1,0 +1,118 @@
+//! Notes: the tags of snapshots, which themselves never change. The latest note by the snapshot's own client or by a
+//! maintainer gives the tags in force; all others are reported and left out.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::metadata::SnapshotInfo;
+use super::{ChunkName, Repository, RepositoryError, tagged};
+use crate::chunk::{ChunkId, ChunkInfo};
+use crate::format::note::Note;
+use crate::format::roster::Role;
+use crate::format::signed::Context;
+use crate::format::{FormatError, Time, WriterTag, from_cbor, to_cbor};
+
+/// A note whose signature is good, with its id and its signer.
+struct Found {
+    name: ChunkName,
+    signer: WriterTag,
+    note: Note,
+}
+
+impl Repository {
+    /// Gives each snapshot the tags of its latest note. What cannot be used is warned about and left out.
+    pub(super) fn apply_notes(&self, listed: &[ChunkInfo], snapshots: &mut [SnapshotInfo]) {
+        let mut latest: HashMap<ChunkId, Found> = HashMap::new();
+        let clients: HashMap<ChunkId, WriterTag> =
+            snapshots.iter().map(|info| (info.id, info.snapshot.client)).collect();
+        for found in self.notes(listed) {
+            let Some(client) = clients.get(&found.note.snapshot) else { continue };
+            if !self.may_note(&found.signer, client) {
+                let message = "it is ignored: it is for a snapshot of another client, and its signer is no maintainer";
+                self.warnings.chunk("note-unusable", &found.name, message);
+                continue;
+            }
+            let rank = |found: &Found| (found.note.created, found.name.id);
+            if latest.get(&found.note.snapshot).is_none_or(|other| rank(other) < rank(&found)) {
+                latest.insert(found.note.snapshot, found);
+            }
+        }
+        for info in snapshots {
+            if let Some(found) = latest.remove(&info.id) {
+                info.tags = found.note.tags;
+                info.noted = Some(found.note.created);
+            }
+        }
+    }
+
+    /// The notes with good signatures of members that have not been removed.
+    fn notes(&self, listed: &[ChunkInfo]) -> Vec<Found> {
+        let mut notes = Vec::new();
+        let mut removed: BTreeMap<&str, usize> = BTreeMap::new();
+        for (info, note) in listed.iter().zip(self.in_parallel(listed, |info| self.note(info))) {
+            let name = ChunkName { label: info.label.clone(), id: info.id };
+            match note {
+                Ok((signer, note)) => match self.roster.member(&signer) {
+                    Some(member) if member.removed.is_some() => *removed.entry(&member.name).or_default() += 1,
+                    _ => notes.push(Found { name, signer, note }),
+                },
+                Err(why) => self.warnings.chunk("note-unusable", &name, format!("it is ignored: {why}")),
+            }
+        }
+        for (client, count) in removed {
+            let message = format!(
+                "{count} notes of the removed client {client} do not count any more; a maintainer can set the tags that they gave again, with: obnam tag"
+            );
+            self.warnings.general("note-of-removed", message);
+        }
+        notes
+    }
+
+    fn note(&self, info: &ChunkInfo) -> Result<(WriterTag, Note), RepositoryError> {
+        let malformed = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
+        let (signer, payload) = self.signed_payload(info, Context::Note)?;
+        Ok((signer, from_cbor(&payload).map_err(malformed)?))
+    }
+
+    /// Whether this member's notes count for snapshots of that client.
+    fn may_note(&self, signer: &WriterTag, client: &WriterTag) -> bool {
+        let has = |role| self.roster.member(signer).is_some_and(|member| member.has(role));
+        has(Role::Maintainer) || (signer == client && has(Role::Writer))
+    }
+
+    /// Gives a snapshot these tags, by a note. Returns the note's id.
+    pub fn set_tags(&self, info: &SnapshotInfo, tags: &[String]) -> Result<ChunkId, RepositoryError> {
+        if !self.may_note(&self.client.tag, &info.snapshot.client) {
+            return Err(RepositoryError::NotAllowed { action: "change the tags of another client's snapshot" });
+        }
+        let created = later(Time::now(), info.noted).ok_or_else(|| RepositoryError::Malformed {
+            what: format!("the tags of snapshot {}", info.id.short()),
+            why: FormatError::Malformed("a note from the end of time is in force, and none can be later"),
+        })?;
+        let note = Note { snapshot: info.id, tags: tags.to_vec(), created };
+        Ok(self.put_signed(&tagged("note", &self.client.tag), Context::Note, to_cbor(&note))?.id)
+    }
+}
+
+/// A time for a note after one of `before`: now, unless the clock is behind. `None` if there is no later time.
+fn later(now: Time, before: Option<Time>) -> Option<Time> {
+    let Some(before) = before.filter(|before| *before >= now) else { return Some(now) };
+    if before.nanoseconds < 999_999_999 {
+        return Some(Time { nanoseconds: before.nanoseconds + 1, ..before });
+    }
+    Some(Time { seconds: before.seconds.checked_add(1)?, nanoseconds: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_later_than_the_one_before() {
+        let time = |seconds, nanoseconds| Time { seconds, nanoseconds };
+        assert_eq!(later(time(5, 0), None), Some(time(5, 0)));
+        assert_eq!(later(time(5, 0), Some(time(4, 9))), Some(time(5, 0)));
+        assert_eq!(later(time(5, 0), Some(time(5, 0))), Some(time(5, 1)));
+        assert_eq!(later(time(5, 0), Some(time(7, 999_999_999))), Some(time(8, 0)));
+        assert_eq!(later(time(5, 0), Some(time(i64::MAX, 999_999_999))), None);
+    }
+}

@@ -30,9 +30,9 @@ pub mod stream;
 mod upload;
 mod walk;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -104,12 +104,26 @@ pub struct Watch {
     pub stop: Arc<AtomicBool>,
     /// What is not in the backup, or not as it was.
     pub problems: Problems,
+    /// How many bytes it will come to, if the last backup was of the same paths; set as soon as that is known.
+    pub expected: OnceLock<Option<u64>>,
+    /// Is told of each file that is read because it is new (`true`) or has changed.
+    pub listener: Option<Listener>,
 }
+
+/// Whoever wants to hear of files.
+pub type Listener = Box<dyn Fn(&Path, bool) + Send + Sync>;
 
 impl Watch {
     /// A watch whose command ends when this flag is set.
     pub fn stopped_by(stop: Arc<AtomicBool>) -> Self {
         Watch { stop, ..Watch::default() }
+    }
+
+    /// Tells the listener of a file.
+    fn tell(&self, path: &Path, new: bool) {
+        if let Some(listener) = &self.listener {
+            listener(path, new);
+        }
     }
 }
 
@@ -219,6 +233,7 @@ fn prepare<'a>(
 ) -> Result<Shared<'a>, RepositoryError> {
     let index = repository.load_index(listing)?;
     let tombstoned = repository.tombstoned()?;
+    let _ = watch.expected.set(expected(repository, snapshots, options));
     let previous = Previous::find(repository, &index, snapshots, options)?;
     let keys = repository.sealing_keys();
     let parameters = &repository.roster.parameters;
@@ -239,6 +254,16 @@ fn prepare<'a>(
         failure: Mutex::default(),
         failed: AtomicBool::new(false),
     })
+}
+
+/// The bytes of this client's last backup of the same paths.
+fn expected(repository: &Repository, snapshots: &[SnapshotInfo], options: &Options) -> Option<u64> {
+    let paths = options.paths();
+    let same = |info: &&SnapshotInfo| {
+        info.snapshot.client == repository.client.tag && !info.is_partial() && info.snapshot.paths == paths
+    };
+    let last = snapshots.iter().filter(same).max_by_key(|info| info.snapshot.sequence);
+    last.map(|info| info.snapshot.statistics.bytes)
 }
 
 /// Runs the threads to their end and returns the root directory.

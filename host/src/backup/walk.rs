@@ -448,10 +448,12 @@ impl Walker<'_> {
             }
             Some(_) => {
                 counters.changed_files.add(1);
+                self.shared.watch.tell(&self.path, false);
                 self.change(ChangeKind::Changed, EntryType::File)?;
             }
             None => {
                 counters.new_files.add(1);
+                self.shared.watch.tell(&self.path, true);
                 self.change(ChangeKind::New, EntryType::File)?;
             }
         }

@@ -1,14 +1,18 @@
 //! `obnam backup`: makes a snapshot.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
 
 use super::context::host_name;
-use super::output::{self, Output, count, size};
-use super::progress::{State, shown};
+use super::estimate::Estimate;
+use super::output::{self, Output, count, printable, size};
+use super::progress::{State, beside, is_watched, shown};
 use super::select::SelectArguments;
 use super::{Failure, Global, dry_run, exit, interrupt};
 use crate::backup::counters::Counters;
@@ -23,6 +27,10 @@ use crate::local::Dirs;
 /// Files whose size, times and inode are as in the last backup are not opened. What cannot be read is reported, the
 /// snapshot is made without it, and the exit code is 3.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  obnam backup /home/me /etc
+  obnam backup ~ --exclude '*.iso' --exclude-caches --tag before-upgrade
+  obnam backup /home --progress json 2> progress.jsonl")]
 pub struct Arguments {
     /// What to back up; without it, the sources of the profile
     #[arg(value_name = "PATH")]
@@ -116,22 +124,22 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
             .filter(|minutes| *minutes > 0.0)
             .and_then(|minutes| Duration::try_from_secs_f64(minutes * 60.0).ok()),
     };
-    let watch = Watch::stopped_by(interrupt::flag());
+    let mut watch = Watch::stopped_by(interrupt::flag());
     if arguments.dry_run {
         return dry_run::run(&repository, &options, &watch, global.verbose > 0, output);
     }
-    let look = || {
-        let counters = &watch.counters;
-        let text = format!(
-            "{}, {} read, {} new, {} stored",
-            count(counters.files.get(), "file", "files"),
-            size(counters.bytes.get()),
-            size(counters.new_bytes.get()),
-            size(counters.stored_bytes.get())
-        );
-        State { bytes: (counters.bytes.get(), None), text }
-    };
-    let outcome = shown(output, look, || back_up(&repository, &options, &watch));
+    if global.verbose > 0 && !output.json && !output.quiet {
+        watch.listener = Some(Box::new(|path, new| tell(if new { '+' } else { 'M' }, path)));
+    }
+    let estimate = Estimate::default();
+    let outcome = thread::scope(|scope| {
+        if is_watched(output) {
+            scope.spawn(|| estimate.count(&watch, &options));
+        }
+        let outcome = shown(output, || state(&watch, &estimate), || back_up(&repository, &options, &watch));
+        estimate.end();
+        outcome
+    });
     let problems = watch.problems.all();
     if !output.json {
         output::problems(&problems);
@@ -162,20 +170,55 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     Ok(if incomplete { exit::INCOMPLETE } else { exit::OK })
 }
 
+/// What the progress says.
+fn state(watch: &Watch, estimate: &Estimate) -> State {
+    let numbers = watch.counters.statistics();
+    let text = format!(
+        "{}, {} read; {} new, {} uploaded",
+        count(numbers.files, "file", "files"),
+        size(numbers.bytes),
+        size(numbers.new_bytes),
+        size(numbers.stored_bytes)
+    );
+    let numbers = vec![
+        ("files", numbers.files),
+        ("directories", numbers.directories),
+        ("new_files", numbers.new_files),
+        ("changed_files", numbers.changed_files),
+        ("unchanged_files", numbers.unchanged_files),
+        ("new_bytes", numbers.new_bytes),
+        ("stored_bytes", numbers.stored_bytes),
+        ("problems", watch.problems.all().len() as u64),
+    ];
+    State { bytes: (watch.counters.bytes.get(), estimate.bytes(watch)), text, numbers }
+}
+
+/// Prints a file that is read, for `--verbose`. What cannot be printed is not worth a failed backup.
+fn tell(sign: char, path: &Path) {
+    let path = printable(path.as_os_str().as_bytes());
+    beside(|| {
+        let _ = writeln!(std::io::stdout(), "{sign} {path}");
+    });
+}
+
 fn summary(output: &mut Output, outcome: &Outcome, counters: &Counters, begun: Instant) -> Result<(), Failure> {
     let numbers = &outcome.snapshot.statistics;
     output.summary(format!("snapshot {} saved in {:.1} s", outcome.id.short(), begun.elapsed().as_secs_f64()))?;
     output.summary(format!(
-        "  {}: {} new, {} changed, {} unchanged; {}",
+        "  {} with {}: {} new, {} changed, {} unchanged",
         count(numbers.files, "file", "files"),
+        size(numbers.bytes),
         numbers.new_files,
         numbers.changed_files,
         numbers.unchanged_files,
-        count(numbers.directories, "directory", "directories"),
     ))?;
     output.summary(format!(
-        "  {} in files, {} of it new, {} stored",
-        size(numbers.bytes),
+        "  {}, {}",
+        count(numbers.directories, "directory", "directories"),
+        count(numbers.others, "other entry", "other entries")
+    ))?;
+    output.summary(format!(
+        "  added: {}, stored as {} after compression",
         size(numbers.new_bytes),
         size(numbers.stored_bytes)
     ))?;

@@ -27,7 +27,9 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     let look = || {
         let total = Some(watch.total.get()).filter(|&total| total > 0);
         let text = format!("{}, {}", count(watch.chunks.get(), "chunk", "chunks"), size(watch.bytes.get()));
-        State { bytes: (watch.bytes.get(), total), text }
+        let numbers =
+            vec![("snapshots", watch.snapshots.get()), ("chunks", watch.chunks.get()), ("blobs", watch.blobs.get())];
+        State { bytes: (watch.bytes.get(), total), text, numbers }
     };
     let report = shown(output, look, || look_through(&repository, arguments.read_data, &watch))?;
     let errors = report.errors();

@@ -114,3 +114,63 @@ fn repository(error: &RepositoryError) -> (u8, &'static str) {
         | RepositoryError::Malformed { .. } => (15, "damaged"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::CommandFactory;
+
+    const SOURCE: &str = include_str!("exit.rs");
+
+    /// The classes of this file: `(code, "name")`, where the code may be one of its constants.
+    fn classes() -> BTreeMap<u8, String> {
+        let source = SOURCE.split("mod tests").next().expect("a front");
+        let constants: BTreeMap<&str, &str> = source
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub const ")?.strip_suffix(';')?.split_once(": u8 = "))
+            .collect();
+        let mut classes = BTreeMap::new();
+        for part in source.split(", \"").skip(1) {
+            let before = &source[..part.as_ptr() as usize - source.as_ptr() as usize - 3];
+            let code = &before[before.rfind('(').expect("a bracket") + 1..];
+            let code = constants.get(code).copied().unwrap_or(code).parse().expect("a code");
+            let name = part.split('"').next().expect("a name").to_owned();
+            assert!(classes.insert(code, name.clone()).is_none_or(|other| other == name), "{code}");
+        }
+        classes
+    }
+
+    /// The cells of a table below a heading, as far as the first ones are about a code.
+    fn rows(page: &str, heading: &str) -> Vec<(String, String)> {
+        let text = page.split(heading).nth(1).expect("the heading is there");
+        let table = text.lines().skip_while(|line| !line.starts_with("|--")).skip(1);
+        let cells = |line: &str| {
+            let mut cells = line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`').to_owned());
+            Some((cells.next()?, cells.next()?))
+        };
+        table.take_while(|line| line.starts_with('|')).filter_map(cells).collect()
+    }
+
+    #[test]
+    fn the_documents_have_every_code() {
+        let classes = classes();
+        assert_eq!(classes.len(), 10, "{classes:?}");
+        let json = rows(include_str!("../../../docs/json.md"), "| `error.code` | exit code |");
+        let json: BTreeMap<u8, String> =
+            json.into_iter().map(|(name, code)| (code.parse().expect("a code"), name)).collect();
+        assert_eq!(json, classes, "docs/json.md has other codes than the program");
+        let readme = rows(include_str!("../../../README.md"), "## Exit codes");
+        let readme: Vec<u8> = readme.into_iter().map(|(code, _)| code.parse().expect("a code")).collect();
+        let mut codes: Vec<u8> = [super::OK, super::USAGE, super::INCOMPLETE, super::DAMAGE]
+            .into_iter()
+            .chain(classes.into_keys())
+            .collect();
+        codes.sort_unstable();
+        assert_eq!(readme, codes, "README.md has other codes than the program");
+        let help = super::super::Cli::command().get_after_long_help().expect("the help lists exit codes").to_string();
+        for code in codes {
+            assert!(help.contains(&format!(" {code} ")), "{code} is not in the help");
+        }
+    }
+}

@@ -4,20 +4,26 @@ mod backup;
 mod cat;
 mod check;
 mod chunks;
+mod completions;
 mod config;
 mod context;
+mod diff;
 mod dry_run;
+mod estimate;
 mod exit;
+mod find;
 mod help;
 mod init;
 pub mod interrupt;
 mod ls;
+mod man;
 mod output;
 mod progress;
 mod restore;
 mod select;
 mod settings;
 mod snapshots;
+mod stats;
 mod tag;
 mod version;
 
@@ -26,7 +32,7 @@ use std::path::PathBuf;
 use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Failure;
-use output::Output;
+use output::{Output, Progress};
 use settings::Settings;
 
 /// End-to-end encrypted, deduplicating backups into sandboxed storage backends.
@@ -89,12 +95,32 @@ pub(crate) struct Global {
     /// Print JSON on standard output (docs/json.md)
     #[arg(long, global = true)]
     json: bool,
-    /// Print no progress and no summary
+    /// Print no progress and no summary: nothing but what was asked for, warnings and errors
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Print what happens; twice: with the plugin's own words
+    /// Print what happens, such as each new or changed file of a backup; twice: with the plugin's own words
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Progress: auto (on terminals), never, or json (JSON lines on standard error)
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOW",
+        default_value = "auto",
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
+    progress: Progress,
+    /// Colours: auto (on terminals, unless NO_COLOR is set), always, or never
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
+    color: clap::ColorChoice,
     /// Where all this comes from
     #[arg(skip)]
     settings: Settings,
@@ -102,27 +128,21 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a new repository
     Init(init::Arguments),
-    /// Back up files and directories
     Backup(Box<backup::Arguments>),
-    /// List snapshots
     Snapshots(snapshots::Arguments),
-    /// Change the tags of snapshots
     Tag(tag::Arguments),
-    /// List the files of a snapshot
     Ls(ls::Arguments),
-    /// Restore a snapshot into a directory
+    Find(find::Arguments),
+    Diff(diff::Arguments),
     Restore(restore::Arguments),
-    /// Print what is in the repository: a file, a snapshot, the roster, a chunk, a blob
     Cat(cat::Arguments),
-    /// List every chunk in the store: label, id, size (needs no passphrase)
     Chunks(chunks::Arguments),
-    /// Check that everything is there, and with --read-data that it is good
+    Stats(stats::Arguments),
     Check(check::Arguments),
-    /// Make, show and check the configuration file
     Config(config::Arguments),
-    /// Print versions
+    Completions(completions::Arguments),
+    Man(man::Arguments),
     Version(version::Arguments),
 }
 
@@ -134,11 +154,16 @@ impl Command {
             Command::Snapshots(_) => "snapshots",
             Command::Tag(_) => "tag",
             Command::Ls(_) => "ls",
+            Command::Find(_) => "find",
+            Command::Diff(_) => "diff",
             Command::Restore(_) => "restore",
             Command::Cat(_) => "cat",
             Command::Chunks(_) => "chunks",
+            Command::Stats(_) => "stats",
             Command::Check(_) => "check",
             Command::Config(_) => "config",
+            Command::Completions(_) => "completions",
+            Command::Man(_) => "man",
             Command::Version(_) => "version",
         }
     }
@@ -147,7 +172,7 @@ impl Command {
     fn uses_profile(&self) -> bool {
         match self {
             Command::Config(arguments) => arguments.uses_profile(),
-            Command::Version(_) => false,
+            Command::Version(_) | Command::Completions(_) | Command::Man(_) => false,
             _ => true,
         }
     }
@@ -166,7 +191,7 @@ pub fn main() -> u8 {
     interrupt::install();
     raise_file_limit();
     start_log(cli.global.verbose);
-    let mut output = Output::new(cli.command.name(), cli.global.json, cli.global.quiet);
+    let mut output = Output::new(cli.command.name(), &cli.global);
     let settled = if cli.command.uses_profile() { cli.global.settle(&matches) } else { Ok(()) };
     match settled.and_then(|()| run(&cli, &mut output)) {
         Ok(code) => code,
@@ -182,11 +207,16 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Snapshots(arguments) => snapshots::run(global, arguments, output),
         Command::Tag(arguments) => tag::run(global, arguments, output),
         Command::Ls(arguments) => ls::run(global, arguments, output),
+        Command::Find(arguments) => find::run(global, arguments, output),
+        Command::Diff(arguments) => diff::run(global, arguments, output),
         Command::Restore(arguments) => restore::run(global, arguments, output),
         Command::Cat(arguments) => cat::run(global, arguments, output),
         Command::Chunks(arguments) => chunks::run(global, arguments, output),
+        Command::Stats(arguments) => stats::run(global, arguments, output),
         Command::Check(arguments) => check::run(global, arguments, output),
         Command::Config(arguments) => config::run(global, arguments, output),
+        Command::Completions(arguments) => completions::run(arguments, output),
+        Command::Man(arguments) => man::run(arguments, output),
         Command::Version(arguments) => version::run(global, arguments, output),
     }
 }
@@ -207,5 +237,5 @@ fn start_log(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("OBNAM_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| progress::Beside).with_target(false).init();
 }

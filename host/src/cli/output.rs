@@ -2,30 +2,105 @@
 //! holds JSON only: one document, or for listings one object per line (`docs/json.md`).
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use clap::builder::styling::{AnsiColor, Style};
+use clap::{ColorChoice, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Failure;
+use super::progress::beside;
+use super::{Failure, Global};
 use crate::problem::Problem;
 use crate::repository::Warning;
 
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Progress {
+    /// A line on standard error where that is a terminal
+    Auto,
+    /// Not at all
+    Never,
+    /// JSON lines on standard error, about one per second (see docs/json.md)
+    Json,
+}
+
+/// Colours, for what they stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colour {
+    /// Added.
+    Green,
+    /// Removed, and errors.
+    Red,
+    /// Changed, and warnings.
+    Yellow,
+    /// Changed in little.
+    Cyan,
+    /// A heading.
+    Bold,
+}
+
+impl Colour {
+    fn paint(self, text: &str) -> String {
+        let style = match self {
+            Colour::Green => AnsiColor::Green.on_default(),
+            Colour::Red => AnsiColor::Red.on_default(),
+            Colour::Yellow => AnsiColor::Yellow.on_default(),
+            Colour::Cyan => AnsiColor::Cyan.on_default(),
+            Colour::Bold => Style::new().bold(),
+        };
+        format!("{style}{text}{style:#}")
+    }
+}
+
+/// Whether to use colours: as the user says; else on terminals that have them, unless `NO_COLOR` (<https://no-color.org>)
+/// is set to anything.
+fn colours(choice: ColorChoice, is_terminal: bool) -> bool {
+    let unwanted = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = || std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => is_terminal && !unwanted() && !dumb(),
+    }
+}
+
+/// Whether standard error gets colours.
+static COLOURED_COMPLAINTS: AtomicBool = AtomicBool::new(false);
+
 /// Where a command prints.
 pub struct Output {
-    command: &'static str,
+    /// The command's name.
+    pub command: &'static str,
     /// Whether to print JSON.
     pub json: bool,
     /// Whether to leave out summaries and progress.
     pub quiet: bool,
+    /// How to show progress.
+    pub progress: Progress,
+    coloured: bool,
     out: BufWriter<io::Stdout>,
 }
 
 impl Output {
     /// The output of a command.
-    pub fn new(command: &'static str, json: bool, quiet: bool) -> Self {
-        Output { command, json, quiet, out: BufWriter::new(io::stdout()) }
+    pub fn new(command: &'static str, global: &Global) -> Self {
+        COLOURED_COMPLAINTS.store(colours(global.color, io::stderr().is_terminal()), Ordering::Relaxed);
+        Output {
+            command,
+            json: global.json,
+            quiet: global.quiet,
+            progress: global.progress,
+            coloured: colours(global.color, io::stdout().is_terminal()),
+            out: BufWriter::new(io::stdout()),
+        }
+    }
+
+    /// The text in a colour, where standard output has colours.
+    pub fn paint(&self, colour: Colour, text: &str) -> String {
+        if self.coloured { colour.paint(text) } else { text.to_owned() }
     }
 
     fn done(result: io::Result<()>) -> Result<(), Failure> {
@@ -97,10 +172,21 @@ impl Output {
     }
 }
 
-/// Prints a line on standard error. Unlike `eprintln!` it does not panic when nobody listens, or the disk that standard
-/// error goes to is full: what the command has done is worth more than the complaint.
+/// Prints a line on standard error, beside the progress if that is shown. Unlike `eprintln!` it does not panic when nobody
+/// listens, or the disk that standard error goes to is full: what the command has done is worth more than the complaint.
 pub fn complain(line: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let mut line = line.to_string();
+    if COLOURED_COMPLAINTS.load(Ordering::Relaxed) {
+        for (front, colour) in [("warning:", Colour::Yellow), ("obnam:", Colour::Red)] {
+            if let Some(rest) = line.strip_prefix(front) {
+                line = format!("{}{rest}", colour.paint(front));
+                break;
+            }
+        }
+    }
+    beside(|| {
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    });
 }
 
 /// Prints problems with files on standard error.
@@ -150,6 +236,7 @@ mod tests {
     fn for_people() {
         assert_eq!([0, 1023, 1024, 1_500_000].map(size), ["0 B", "1023 B", "1.0 KiB", "1.4 MiB"]);
         assert_eq!(count(1, "file", "files"), "1 file");
+        assert_eq!(Colour::Red.paint("x"), "\x1b[31mx\x1b[0m");
         assert_eq!(printable(b"a\x1b[31m\nb"), "a\\u{1b}[31m\\nb");
     }
 }

@@ -1,54 +1,159 @@
-//! Progress on a terminal: a line on standard error that a thread keeps up to date. Silent when piped.
+//! Progress: a line on a terminal that a thread keeps up to date, or JSON lines on standard error. Silent when piped.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value, json};
 
-use super::output::Output;
+use super::output::{Output, Progress};
 
 /// How often the line is written.
 const INTERVAL: Duration = Duration::from_millis(150);
+/// How often JSON is written.
+const JSON_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the line says.
+/// The bar that is shown, so that others can write beside it.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// How far a command is.
+#[derive(Debug, Default)]
 pub struct State {
-    /// How much is done, and of how much where that is known.
+    /// How many bytes are done, and of how many where that is known.
     pub bytes: (u64, Option<u64>),
-    /// The rest of the line.
+    /// What to say besides.
     pub text: String,
+    /// The same and more as numbers, for JSON.
+    pub numbers: Vec<(&'static str, u64)>,
 }
 
-/// Runs `work` while a line on the terminal shows what `look` says.
+impl State {
+    /// The total, unless it has turned out to be wrong.
+    fn total(&self) -> Option<u64> {
+        let (done, total) = self.bytes;
+        total.filter(|&total| total > 0 && done <= total)
+    }
+}
+
+/// Writes to a terminal without garbling the bar on it.
+pub fn beside<R>(write: impl FnOnce() -> R) -> R {
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// Standard error, beside the bar: for the log.
+pub struct Beside;
+
+impl Write for Beside {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        beside(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Whether a person watches.
+pub fn is_watched(output: &Output) -> bool {
+    output.progress == Progress::Auto && !output.json && !output.quiet && io::stderr().is_terminal()
+}
+
+/// Runs `work` while what `look` says is shown.
 pub fn shown<R>(output: &Output, look: impl Fn() -> State + Sync, work: impl FnOnce() -> R) -> R {
-    if output.json || output.quiet || !std::io::stderr().is_terminal() {
+    if output.progress == Progress::Json {
+        let begun = Instant::now();
+        let write = |finished| write_json(output.command, &look(), begun, finished);
+        return meanwhile(JSON_INTERVAL, || write(false), || write(true), work);
+    }
+    if !is_watched(output) {
         return work();
+    }
+    let bar = ProgressBar::no_length();
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
+    let end = || {
+        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        bar.finish_and_clear();
+    };
+    meanwhile(INTERVAL, || draw(&bar, look()), end, work)
+}
+
+/// Runs `work`; meanwhile `step` is called again and again, and after it `end`, whatever becomes of `work`.
+fn meanwhile<R>(interval: Duration, step: impl Fn() + Sync, end: impl Fn() + Sync, work: impl FnOnce() -> R) -> R {
+    struct Over<'a>(&'a AtomicBool, thread::Thread);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+            self.1.unpark();
+        }
     }
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let shower = scope.spawn(|| {
-            let bar = ProgressBar::no_length();
             while !over.load(Ordering::Relaxed) {
-                let State { bytes: (done, total), text } = look();
-                let template = match total {
-                    Some(total) => {
-                        bar.set_length(total.max(done));
-                        "{elapsed_precise} [{bar:24}] {percent:>3}% {bytes_per_sec} {eta} {msg}"
-                    }
-                    None => "{elapsed_precise} {spinner} {bytes_per_sec} {msg}",
-                };
-                bar.set_style(ProgressStyle::with_template(template).expect("the templates are good"));
-                bar.set_position(done);
-                bar.set_message(text);
-                bar.tick();
-                thread::park_timeout(INTERVAL);
+                step();
+                thread::park_timeout(interval);
             }
-            bar.finish_and_clear();
+            end();
         });
-        let result = work();
-        over.store(true, Ordering::Relaxed);
-        shower.thread().unpark();
-        result
+        let _over = Over(&over, shower.thread().clone());
+        work()
     })
+}
+
+fn draw(bar: &ProgressBar, state: State) {
+    let template = match state.total() {
+        Some(total) => {
+            bar.set_length(total);
+            "{elapsed_precise} [{bar:20}] {percent:>3}% {bytes_per_sec} ETA {eta} {wide_msg}"
+        }
+        None => "{elapsed_precise} {spinner} {bytes_per_sec} {wide_msg}",
+    };
+    bar.set_style(ProgressStyle::with_template(template).expect("the templates are good"));
+    bar.set_position(state.bytes.0);
+    bar.set_message(state.text);
+    bar.tick();
+}
+
+fn write_json(command: &str, state: &State, begun: Instant, finished: bool) {
+    let mut progress = Map::new();
+    progress.insert("command".into(), command.into());
+    progress.insert("seconds".into(), begun.elapsed().as_secs_f64().into());
+    progress.insert("finished".into(), finished.into());
+    progress.insert("bytes".into(), state.bytes.0.into());
+    progress.insert("total_bytes".into(), state.total().into());
+    for (name, number) in &state.numbers {
+        progress.insert((*name).into(), (*number).into());
+    }
+    let line = json!({ "progress": Value::Object(progress) });
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_total_that_is_passed_is_none() {
+        let state = |done, total| State { bytes: (done, total), ..State::default() };
+        assert_eq!(state(5, Some(10)).total(), Some(10));
+        assert_eq!(state(11, Some(10)).total(), None);
+        assert_eq!(state(0, Some(0)).total(), None);
+        assert_eq!(state(5, None).total(), None);
+    }
+
+    #[test]
+    fn the_end_is_shown_even_after_a_panic() {
+        let ended = AtomicBool::new(false);
+        let end = || ended.store(true, Ordering::Relaxed);
+        let run = std::panic::AssertUnwindSafe(|| meanwhile(INTERVAL, || (), end, || panic!("on purpose")));
+        assert!(std::panic::catch_unwind(run).is_err());
+        assert!(ended.load(Ordering::Relaxed));
+    }
 }

@@ -34,7 +34,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     let total = info.snapshot.statistics.bytes;
     let look = || {
         let text = format!("{}, {}", count(watch.files.get(), "file", "files"), size(watch.bytes.get()));
-        State { bytes: (watch.bytes.get(), Some(total)), text }
+        State { bytes: (watch.bytes.get(), Some(total)), text, numbers: vec![("files", watch.files.get())] }
     };
     let restored =
         shown(output, look, || bring_back(&repository, &index, &info.snapshot.root, &arguments.target, &watch));

@@ -14,6 +14,7 @@ use crate::repository::blobs::{BlobReader, pack_label};
 use crate::repository::metadata::SnapshotInfo;
 use crate::repository::tree::{MAX_DEPTH, add_up, is_too_deep};
 use crate::repository::{ChunkName, RepositoryError, family};
+use crate::restore::sparse::Layout;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -218,7 +219,10 @@ impl Walk<'_> {
         let path = parent.join(OsStr::from_bytes(&entry.name));
         match (entry.kind, &entry.content) {
             (EntryType::Directory, Some(content)) => self.directory(content, &path),
-            (EntryType::File, Some(content)) => Ok(self.file(content, &path)),
+            (EntryType::File, Some(content)) => {
+                let layout = Layout::of(entry).map_err(|why| self.lost(&path, why.to_string()));
+                Ok(self.file(content, &path) && layout.is_ok())
+            }
             _ => Ok(true),
         }
     }

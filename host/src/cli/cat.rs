@@ -18,7 +18,7 @@ use crate::repository::blobs::{BlobReader, open_header};
 use crate::repository::{Repository, RepositoryError};
 use crate::restore::sparse::Layout;
 
-/// Print what is in the repository.
+/// Print what is in the repository: a file, a snapshot, the roster, a chunk, a blob.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]

@@ -10,7 +10,7 @@ use super::progress::{State, shown};
 use super::{Failure, Global, exit, interrupt};
 use crate::check::{Severity, Watch, run as look_through};
 
-/// Check that everything that snapshots need is there.
+/// Check that everything that snapshots need is there, and with --read-data that it is good.
 ///
 /// An error means that something is lost, and the exit code is 4; a warning, that something was found and ignored.
 #[derive(Debug, Args)]

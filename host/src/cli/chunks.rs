@@ -7,9 +7,9 @@ use super::output::Output;
 use super::{Failure, Global, exit};
 use crate::chunk::LabelFilter;
 
-/// List every chunk in the store: label, id and size in bytes.
+/// List every chunk in the store: label, id and size in bytes (needs no passphrase).
 ///
-/// Needs no passphrase: it shows what the storage sees. With --json, one object per line.
+/// It shows what the storage sees. With --json, one object per line.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Only chunks with this label; with a dot at its end, with any label of that family

@@ -111,6 +111,16 @@ mod tests {
     }
 
     #[test]
+    fn long_help_is_kept() {
+        // A comment at the variant of a command would hide what stands at its arguments.
+        for name in ["init", "backup", "restore", "check", "chunks"] {
+            let command = Cli::command();
+            let command = command.find_subcommand(name).expect("a command");
+            assert!(command.get_long_about().is_some(), "{name}");
+        }
+    }
+
+    #[test]
     fn the_help_names_every_variable_and_exit_code() {
         let command = command();
         for variable in command.get_arguments().filter_map(clap::Arg::get_env) {

@@ -128,6 +128,7 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    // What they say of themselves is written at their arguments, where clap finds the long help too.
     Init(init::Arguments),
     Backup(Box<backup::Arguments>),
     Snapshots(snapshots::Arguments),

@@ -31,7 +31,6 @@ enum What {
     Init,
     /// Print what is in force, and where each value comes from
     Show,
-    /// Find mistakes in the file, and what it names but is not there
     Check(check::Arguments),
 }
 

@@ -101,8 +101,8 @@ fn mistakes_have_a_place_and_a_way_out() {
     said(&profile("repository = \"file:x\""), 2, 14, &["begin it with"]);
     said(&profile("repository-id = \"12\""), 2, 17, &["repository-id"]);
     said(&profile("exclude-caches = \"yes\""), 2, 18, &["true or false"]);
-    said(&profile("passphrase-file = \"/a\"\npassphrase-command = \"b\""), 3, 1, &["exclude each other"]);
-    said(&profile("passphrase-command = \"b\"\npassphrase-file = \"/a\""), 3, 19, &["exclude each other"]);
+    said(&profile("passphrase-file = \"/a\"\npassphrase-command = \"b\""), 3, 22, &["exclude each other"]);
+    said(&profile("passphrase-command = \"b\"\npassphrase-file = \"/a\""), 3, 1, &["exclude each other"]);
     said("[home]\nrepository = \"/x\"", 1, 2, &["[profile.home]"]);
     said("[profiles.home]\n", 1, 2, &["did you mean \"profile\"?"]);
     said("repository = \"/x\"\n", 1, 1, &["[profile.default]"]);

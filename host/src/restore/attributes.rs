@@ -2,10 +2,9 @@
 //! not root. That costs no file and no thousand lines of warnings: it is counted, and told once per kind.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-
-use std::os::fd::AsFd;
 
 use rustix::fs::IFlags;
 use rustix::io::Errno;
@@ -88,11 +87,15 @@ impl Attributes {
     }
 
     fn set_flags(&self, file: impl AsFd, entry: &Entry, which: IFlags) {
-        let wanted = entry.flags.unwrap_or(0);
-        if wanted != 0
-            && let Err(why) = flags::set(file, wanted, which)
-        {
-            self.refuse(entry, flags_kind(wanted & which.bits()), why);
+        let wanted = entry.flags.unwrap_or(0) & which.bits();
+        if wanted == 0 || flags::set(&file, wanted, which).is_ok() {
+            return;
+        }
+        // One that is refused must not keep the others from being set.
+        for (flag, _) in flags::KEPT {
+            if let Err(why) = flags::set(&file, wanted, flag) {
+                self.refuse(entry, flags_kind(wanted & flag.bits()), why);
+            }
         }
     }
 
@@ -154,7 +157,7 @@ fn kind(name: &[u8]) -> String {
 }
 
 fn flags_kind(flags: u32) -> String {
-    format!("the flags {}", flags::names(flags).join(", "))
+    format!("the flag {}", flags::names(flags).join(" and "))
 }
 
 #[cfg(test)]

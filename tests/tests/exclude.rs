@@ -203,7 +203,7 @@ fn bad_input_is_explained() {
     refused("--exclude-from", "bad", &["bad, line 2", "\"[a\""]);
     refused("--exclude-from", "nowhere", &["cannot read the patterns in nowhere", "No such file"]);
     refused("--exclude-if-present", "a/b", &["\"a/b\" is no name", "NAME:HEADER"]);
-    refused("--exclude-larger-than", "many", &["\"many\" is no size", "100M"]);
+    refused("--exclude-larger-than", "many", &["--exclude-larger-than: \"many\" is no size", "100M"]);
     refused("--ignore-file", "a/b", &["without a directory"]);
     assert!(sandbox.snapshots().is_empty());
 }
@@ -254,6 +254,20 @@ fn a_new_tag_that_makes_files_vanish_is_reported() {
     fs::write(source.join("plain/.no"), "").unwrap();
     let ran = sandbox.obnam(args!["backup", source, "--exclude-if-present", ".no"]).expect(0);
     ran.says(&["warning: ", "plain\" is left out of the backup now, because it holds \".no\"", "1 entry"]);
+}
+
+#[test]
+fn a_named_directory_that_is_empty_now_is_reported() {
+    let sandbox = Sandbox::with_repository();
+    let source = sandbox.source();
+    assert!(warnings(&back_up(&sandbox, &[])).is_empty());
+    files(&source, &["disk/a"]);
+    let disk = source.join("disk");
+    back_up(&sandbox, &[&disk]);
+    fs::remove_file(disk.join("a")).unwrap();
+    let said = warnings(&back_up(&sandbox, &[&disk]));
+    assert!(said.len() == 1 && said[0].0 == "now-empty" && said[0].1.contains("source/disk\" is empty"), "{said:?}");
+    assert!(warnings(&back_up(&sandbox, &[&disk])).is_empty());
 }
 
 // ------------------------------------------------------------------------------------- ignore files, sizes, mounts

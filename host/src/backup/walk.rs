@@ -221,6 +221,7 @@ impl Walker<'_> {
         let found = self.found.len();
         if way.whole {
             names = self.list(directory);
+            self.warn_if_emptied(&names, way);
             way.whole = !self.heed_markers(directory, &mut names, way);
             self.heed_ignore_files(directory, &names);
         }
@@ -268,6 +269,19 @@ impl Walker<'_> {
         }
         names.sort_unstable();
         names
+    }
+
+    /// A disk that is not mounted looks like a directory from which all was removed.
+    fn warn_if_emptied(&self, names: &[OsString], way: Way<'_>) {
+        let had_entries = || self.shared.previous.directory(&self.path).next().is_some();
+        if names.is_empty() && way.is_named() && had_entries() {
+            let message = format!(
+                "{:?} is empty now; the backup before has entries of it. If a file system belongs there, mount it and \
+                 back up again",
+                self.path
+            );
+            self.shared.repository.warnings.general("now-empty", message);
+        }
     }
 
     /// Leaves out what is in a directory that holds a marker, but for the marker; says whether it has.

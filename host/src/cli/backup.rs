@@ -109,12 +109,13 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
             .map_err(|error| Failure::Input(format!("cannot back up {}: {error}; nothing was done", path.display())))?;
         paths.push(path);
     }
+    let select = global.select(&arguments.select).selection()?;
     let repository = global.repository()?;
     let mut skip = vec![Dirs::from_environment()?.cache_root().to_owned()];
     skip.extend(global.local_directory());
     let options = Options {
         roots: Roots::new(paths),
-        select: global.select(&arguments.select).selection()?,
+        select,
         skip,
         host: global.host(arguments.host.as_deref()).unwrap_or_else(host_name),
         tags: global.tags(&arguments.tag),

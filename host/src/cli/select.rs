@@ -63,12 +63,14 @@ impl SelectArguments {
             let message = format!("--ignore-file {name:?}: give a name without a directory, such as .obnamignore");
             return Err(Failure::Input(message));
         }
+        let larger_than = self.exclude_larger_than.as_deref().map(parse_size).transpose();
+        let larger_than = larger_than.map_err(|error| Failure::Input(format!("--exclude-larger-than: {error}")))?;
         Ok(Selection {
             patterns: Patterns::parse(lines).map_err(|error| input(&error))?,
             markers,
             ignore_files: self.ignore_file.clone(),
             one_file_system: self.one_file_system,
-            larger_than: self.exclude_larger_than.as_deref().map(parse_size).transpose()?,
+            larger_than,
         })
     }
 }

@@ -238,6 +238,9 @@ mod tests {
             ("a\r", "/a", yes),
             ("A", "/a", None),
             ("b/ä", "/b/ä", yes),
+            ("??", "/ä", yes),
+            ("?", "/ä", None),
+            ("*.{jpg,png}", "/a.png", yes),
         ] {
             assert_eq!(matches(&[pattern], path), expected, "{pattern} {path}");
         }

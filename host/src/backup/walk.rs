@@ -1,17 +1,20 @@
 //! The walker: goes through the source tree in order of names, leaves out what the user does not want, tells files that
-//! have not changed, and sends what it finds to the assembler, and files to be read to the workers.
+//! have not changed, and sends what it finds to the assembler, and files to be read to the workers. [`excludes`] has what
+//! it leaves out, [`entries`] what becomes of inodes.
+
+mod entries;
+mod excludes;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat};
+
+use entries::{Names, kind, stamp};
 
 use super::Shared;
 use super::attributes::{self, Attributes};
@@ -23,12 +26,10 @@ use super::stream::Stream;
 use crate::format::Time;
 use crate::format::entry::{Entry, EntryType, Pair};
 use crate::repository::tree::{MAX_DEPTH, is_too_deep};
-use crate::select::{Marker, Patterns};
+use crate::select::Patterns;
 
 /// Directories are listed in pieces of this size, in bytes.
 const LISTING: usize = 32 << 10;
-/// Files with patterns are read up to this size, in bytes.
-const MAX_IGNORE_FILE: u64 = 1 << 20;
 
 /// What the assembler is told, in the order of the tree.
 pub enum Event {
@@ -271,70 +272,6 @@ impl Walker<'_> {
         names
     }
 
-    /// A disk that is not mounted looks like a directory from which all was removed.
-    fn warn_if_emptied(&self, names: &[OsString], way: Way<'_>) {
-        let had_entries = || self.shared.previous.directory(&self.path).next().is_some();
-        if names.is_empty() && way.is_named() && had_entries() {
-            let message = format!(
-                "{:?} is empty now; the backup before has entries of it. If a file system belongs there, mount it and \
-                 back up again",
-                self.path
-            );
-            self.shared.repository.warnings.general("now-empty", message);
-        }
-    }
-
-    /// Leaves out what is in a directory that holds a marker, but for the marker; says whether it has.
-    fn heed_markers(&self, directory: &OwnedFd, names: &mut Vec<OsString>, way: Way<'_>) -> bool {
-        let shared = self.shared;
-        let is_there = |marker: &&Marker| names.binary_search(&marker.name).is_ok() && marker.is_in(directory);
-        let markers: Vec<&Marker> = shared.options.select.markers.iter().filter(is_there).collect();
-        let Some(marker) = markers.first() else { return false };
-        if way.is_named() {
-            self.named_all_the_same(&format!("it holds {:?}", marker.name));
-            return false;
-        }
-        shared.watch.counters.excluded_directories.add(1);
-        let is_marker = |name: &[u8]| markers.iter().any(|marker| marker.name.as_bytes() == name);
-        let gone = shared.previous.directory(&self.path).filter(|entry| !is_marker(&entry.name)).count();
-        if gone > 0 {
-            let entries = if gone == 1 { "entry" } else { "entries" };
-            let message = format!(
-                "{:?} is left out of the backup now, because it holds {:?}; the backup before has {gone} {entries} of \
-                 it. If it belongs in the backup, remove that file, or name the directory itself",
-                self.path, marker.name
-            );
-            shared.repository.warnings.general("newly-excluded", message);
-        }
-        names.retain(|name| is_marker(name.as_bytes()));
-        true
-    }
-
-    /// Reads patterns that hold for a directory and what is below it.
-    fn heed_ignore_files(&mut self, directory: &OwnedFd, names: &[OsString]) {
-        for name in &self.shared.options.select.ignore_files {
-            if names.binary_search(name).is_err() {
-                continue;
-            }
-            let path = self.path.join(name);
-            let warn = |message| self.shared.repository.warnings.general("ignore-file", message);
-            match read_ignore_file(directory, name) {
-                Ok(text) => {
-                    let (patterns, errors) = Patterns::of_directory(&self.path, &path, &text);
-                    errors.iter().for_each(|error| warn(format!("{error}; this line excludes nothing")));
-                    self.found.push(patterns);
-                }
-                Err(error) => warn(format!("cannot read the patterns in {path:?}: {error}; they exclude nothing")),
-            }
-        }
-    }
-
-    /// Says that something was not left out, although it would have been.
-    fn named_all_the_same(&self, why: &str) {
-        let message = format!("{:?} would be left out because {why}, but it was named: it is backed up", self.path);
-        self.shared.repository.warnings.general("excluded-but-named", message);
-    }
-
     /// Goes to what has this name; says whether it is in the backup.
     fn child(
         &mut self,
@@ -393,21 +330,6 @@ impl Walker<'_> {
             _ => self.other(directory, name, &stat, previous)?,
         }
         Ok(true)
-    }
-
-    /// Whether the user does not want this.
-    fn is_excluded(&self, kind: EntryType, stat: &Stat) -> bool {
-        let select = &self.shared.options.select;
-        let is_directory = kind == EntryType::Directory;
-        let too_large = || select.larger_than.is_some_and(|most| stat.st_size as u64 > most);
-        // The nearest file of patterns knows best, the command line even better.
-        let lists = || std::iter::once(&select.patterns).chain(self.found.iter().rev());
-        (kind == EntryType::File && too_large())
-            || lists().find_map(|patterns| patterns.matches(&self.path, is_directory)) == Some(true)
-    }
-
-    fn is_other_file_system(&self, stat: &Stat, way: Way<'_>) -> bool {
-        self.shared.options.select.one_file_system && stat.st_dev != way.device
     }
 
     /// A link or special file.
@@ -493,107 +415,5 @@ impl Walker<'_> {
             return Err(Over);
         }
         Ok(())
-    }
-
-    /// The entry of a file that has not changed, whole as it was. Only what may differ without showing in the file's
-    /// times is taken anew: names of users and groups, numbers of devices.
-    fn repeat(&mut self, before: Entry, stat: &Stat) -> Entry {
-        let mut entry = Entry { hard_link: hard_link(stat), ..before };
-        for (name, now) in
-            [(&mut entry.user, self.users.user(stat.st_uid)), (&mut entry.group, self.users.group(stat.st_gid))]
-        {
-            if name.as_deref() != now.as_deref() {
-                *name = now.map(|name| name.to_vec());
-            }
-        }
-        entry
-    }
-
-    fn entry(&mut self, name: &OsStr, stat: &Stat) -> Entry {
-        let kind = kind(stat);
-        let stamp = stamp(stat);
-        let is_device = matches!(kind, EntryType::BlockDevice | EntryType::CharDevice);
-        Entry {
-            name: name.as_bytes().to_vec(),
-            kind,
-            mode: stat.st_mode & 0o7777,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            user: self.users.user(stat.st_uid).map(|name| name.to_vec()),
-            group: self.users.group(stat.st_gid).map(|name| name.to_vec()),
-            mtime: stamp.mtime,
-            ctime: Some(stamp.ctime),
-            inode: Some(stamp.inode),
-            content: None,
-            target: None,
-            hard_link: hard_link(stat),
-            device: is_device
-                .then(|| Pair(rustix::fs::major(stat.st_rdev).into(), rustix::fs::minor(stat.st_rdev).into())),
-            xattrs: None,
-            flags: None,
-            birth: None,
-            size: None,
-            extents: None,
-        }
-    }
-}
-
-fn kind(stat: &Stat) -> EntryType {
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => EntryType::Directory,
-        FileType::Symlink => EntryType::Symlink,
-        FileType::BlockDevice => EntryType::BlockDevice,
-        FileType::CharacterDevice => EntryType::CharDevice,
-        FileType::Fifo => EntryType::Fifo,
-        FileType::Socket => EntryType::Socket,
-        FileType::RegularFile | FileType::Unknown => EntryType::File,
-    }
-}
-
-fn hard_link(stat: &Stat) -> Option<Pair> {
-    let linked = kind(stat) != EntryType::Directory && stat.st_nlink > 1;
-    linked.then_some(Pair(stat.st_dev, stat.st_ino))
-}
-
-fn stamp(stat: &Stat) -> Stamp {
-    Stamp {
-        size: stat.st_size as u64,
-        mtime: Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 },
-        ctime: Time { seconds: stat.st_ctime, nanoseconds: stat.st_ctime_nsec as u32 },
-        inode: stat.st_ino,
-    }
-}
-
-/// A file with patterns, as far as it is no larger than such files are.
-fn read_ignore_file(directory: &OwnedFd, name: &OsStr) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let mut file = File::from(openat(directory, name, flags, Mode::empty())?).take(MAX_IGNORE_FILE + 1);
-    if !file.get_ref().metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut text = Vec::new();
-    file.read_to_end(&mut text)?;
-    if text.len() as u64 > MAX_IGNORE_FILE {
-        return Err(io::Error::other("it is larger than 1 MiB"));
-    }
-    Ok(text)
-}
-
-/// Names of users and groups, each looked up once.
-#[derive(Default)]
-struct Names {
-    users: HashMap<u32, Option<Arc<[u8]>>>,
-    groups: HashMap<u32, Option<Arc<[u8]>>>,
-}
-
-impl Names {
-    fn user(&mut self, uid: u32) -> Option<Arc<[u8]>> {
-        let look = || uzers::get_user_by_uid(uid).map(|user| user.name().as_bytes().into());
-        self.users.entry(uid).or_insert_with(look).clone()
-    }
-
-    fn group(&mut self, gid: u32) -> Option<Arc<[u8]>> {
-        let look = || uzers::get_group_by_gid(gid).map(|group| group.name().as_bytes().into());
-        self.groups.entry(gid).or_insert_with(look).clone()
     }
 }

@@ -32,12 +32,17 @@ fn pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
         pages.push((format!("{name}.1"), page));
         Ok(())
     }
-    let mut command = Cli::command();
+    // Of what the short help leaves out, the pages would have the names alone.
+    let mut command = shown_whole(Cli::command());
     command.build();
     let mut pages = Vec::new();
     add(command, &mut pages)?;
     pages.sort();
     Ok(pages)
+}
+
+fn shown_whole(command: clap::Command) -> clap::Command {
+    command.mut_args(|argument| argument.hide_short_help(false)).mut_subcommands(shown_whole)
 }
 
 pub fn run(arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
@@ -97,6 +102,7 @@ mod tests {
             let page = pages.iter().find(|(file, _)| *file == format!("{name}.1"));
             let text = String::from_utf8_lossy(&page.unwrap_or_else(|| panic!("{name} has no page")).1).into_owned();
             assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{text}");
+            assert!(text.contains("JSON lines"), "{name} does not explain --progress");
         });
     }
 }

@@ -111,9 +111,9 @@ fn draw(bar: &ProgressBar, state: State) {
     let template = match state.total() {
         Some(total) => {
             bar.set_length(total);
-            "{elapsed_precise} [{bar:20}] {percent:>3}% {bytes_per_sec} ETA {eta} {wide_msg}"
+            "{elapsed} [{bar:10}] {percent:>3}% {bytes_per_sec} ETA {eta} {wide_msg}"
         }
-        None => "{elapsed_precise} {spinner} {bytes_per_sec} {wide_msg}",
+        None => "{elapsed} {spinner} {bytes_per_sec} {wide_msg}",
     };
     bar.set_style(ProgressStyle::with_template(template).expect("the templates are good"));
     bar.set_position(state.bytes.0);

@@ -941,29 +941,45 @@ fn restore_does_not_write_through_symlinks() {
 /// The same, below the check for names that are there twice.
 #[test]
 fn the_target_follows_no_symlink() {
+    use obnam::restore::Options;
+    use obnam::restore::folder::{Folder, OpenFolders};
+    use obnam::restore::metadata::Known;
     use obnam::restore::target::Target;
     let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     std::fs::write(outside.path().join("precious"), "precious").unwrap();
     let before = tree(outside.path());
-    let target = Target::open(inside.path()).unwrap();
-    let root = target.root().unwrap();
-    let link = |name: &[u8], to: &Path| {
+    let target = Target::open(&Options::new(inside.path().to_owned())).unwrap();
+    let root = target.root().unwrap().unwrap();
+    let top = Folder::root(true);
+    let link = |name: &str, to: &Path| {
         let to = Some(to.as_os_str().as_encoded_bytes().to_vec());
-        target.make_other(&root, &Entry { target: to, ..entry(name, EntryType::Symlink) }).unwrap();
+        let entry = Entry { target: to, ..entry(name.as_bytes(), EntryType::Symlink) };
+        target.make_other(&root, name.as_ref(), &entry).unwrap();
     };
-    link(b"dir", outside.path());
-    link(b"file", &outside.path().join("precious"));
-    link(b"dangling", &outside.path().join("new"));
+    link("dir", outside.path());
+    link("file", &outside.path().join("precious"));
+    link("dangling", &outside.path().join("new"));
     assert!(target.make_directory(&root, "dir".as_ref()).is_err());
-    for path in ["dir/new", "dir/precious", "file", "dangling", "../evil", "/tmp/evil-obnam", "dir/../evil"] {
-        assert!(target.create_file(Path::new(path)).is_err(), "{path}");
-        assert!(target.reopen_file(Path::new(path)).is_err(), "{path}");
+    let evil = entry(b"evil", EntryType::File);
+    for name in ["file", "dangling", "dir"] {
+        assert!(target.make_file((&top, &root, name.as_ref()), &evil, true).is_err(), "{name}");
+        assert!(target.reopen_file(&root, name.as_ref()).is_err(), "{name}");
     }
-    assert!(target.finish_directory(Path::new("dir"), &entry(b"dir", EntryType::Directory)).is_err());
-    assert!(target.link(Path::new("dir/precious"), Path::new("stolen")).is_err());
-    assert!(target.link(Path::new("file"), Path::new("dir/new")).is_err());
-    target.link(Path::new("file"), Path::new("second")).unwrap();
+    for path in ["dir", "dir/new", "dir/precious", "file", "..", "../evil", "/tmp", "dir/../evil"] {
+        let flags = rustix::fs::OFlags::RDONLY;
+        assert!(target.open_below(Path::new(path), flags).is_err(), "{path}");
+        assert!(target.open_directory(Path::new(path)).is_err(), "{path}");
+    }
+    let mut folders = OpenFolders::default();
+    assert!(folders.get(&target, &Folder::below(&top, "dir".as_ref(), true)).is_err());
+    let directory = entry(b"dir", EntryType::Directory);
+    assert!(target.finish_directory(Path::new("dir"), &directory, Known::default()).is_err());
+    target.link((&root, "file".as_ref()), (&root, "second".as_ref()), false).unwrap();
     assert!(inside.path().join("second").is_symlink(), "the link itself is linked, not what it points to");
+    // A second name is not written to.
+    std::fs::hard_link(outside.path().join("precious"), inside.path().join("same")).unwrap();
+    assert!(target.reopen_file(&root, "same".as_ref()).is_err());
+    std::fs::remove_file(inside.path().join("same")).unwrap();
     assert_eq!(tree(outside.path()), before);
 }
 

@@ -66,8 +66,9 @@ fn writer_without_the_role_reader_opens_no_pack() {
     assert_eq!(snapshots.len(), 3, "snapshots themselves can be listed");
     let root = &snapshots[0].snapshot.root;
     let tmp = tempfile::tempdir().unwrap();
+    let options = restore::Options::new(tmp.path().join("t"));
     let refused =
-        restore::run(&repository, &index, root, &tmp.path().join("t"), &restore::Watch::default()).unwrap_err();
+        restore::run(&repository, &index, &source_of(root), &options, &restore::Watch::default()).unwrap_err();
     assert!(
         matches!(refused, RestoreError::Repository(RepositoryError::NotAllowed { action: "restore" })),
         "{refused}"

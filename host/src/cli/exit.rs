@@ -63,9 +63,12 @@ impl Failure {
             Failure::Store(error) => store(error),
             Failure::Local(error) => local(error),
             Failure::Passphrase(_) | Failure::Identity(_) => (12, "no-access"),
-            Failure::Restore(RestoreError::Target { .. }) | Failure::Config(_) | Failure::Input(_) => {
-                (BAD_INPUT, "bad-input")
-            }
+            Failure::Restore(RestoreError::Busy { .. }) => (16, "busy"),
+            Failure::Restore(
+                RestoreError::Target { .. } | RestoreError::NoPath { .. } | RestoreError::DeleteIncomplete { .. },
+            )
+            | Failure::Config(_)
+            | Failure::Input(_) => (BAD_INPUT, "bad-input"),
             Failure::Output(_) => (1, "other"),
         }
     }

@@ -28,13 +28,15 @@ pub struct Attributes {
     seals: Mutex<Vec<(PathBuf, u32)>>,
     /// Whether what is made in the target inherits an ACL there.
     inherits: bool,
+    /// Whether files get no capabilities, because they do not get their owners.
+    no_capabilities: bool,
 }
 
 impl Attributes {
     /// For a target whose own directory this is.
-    pub fn of_target(root: impl AsFd) -> Self {
+    pub fn of_target(root: impl AsFd, has_owners: bool) -> Self {
         let inherits = xattrs::value(&Inode::Open(root.as_fd()), xattrs::ACLS[1]).is_ok();
-        Attributes { inherits, ..Attributes::default() }
+        Attributes { inherits, no_capabilities: !has_owners, ..Attributes::default() }
     }
 
     fn refuse(&self, entry: &Entry, what: String, why: Errno) {
@@ -56,7 +58,8 @@ impl Attributes {
 
     /// What has to be there before the mode is set, which may forbid it, and after the owner is, which may undo it.
     pub fn set_before_mode(&self, inode: &Inode<'_>, entry: &Entry) {
-        self.set(inode, entry, |xattr| !is_acl(xattr));
+        let is_withheld = |xattr: &Xattr| self.no_capabilities && xattr.name == b"security.capability";
+        self.set(inode, entry, |xattr| !is_acl(xattr) && !is_withheld(xattr));
     }
 
     /// What has to be set after the mode, which changes it: ACLs.

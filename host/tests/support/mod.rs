@@ -313,11 +313,18 @@ impl Restored {
     }
 }
 
+/// A root directory as the source of a restore.
+pub fn source_of(root: &Content) -> restore::Source {
+    let (snapshot, roots) = (ChunkId::from_bytes([7; 32]), vec!["/".into()]);
+    restore::Source { snapshot, root: root.clone(), roots, statistics: Statistics::default(), path: None }
+}
+
 /// Restores a root directory.
 pub fn restore_root(repository: &Repository, index: &Index, root: &Content) -> Restored {
     let tmp = tempfile::tempdir().unwrap();
     let watch = restore::Watch::default();
-    restore::run(repository, index, root, &tmp.path().join("target"), &watch).unwrap();
+    let options = restore::Options::new(tmp.path().join("target"));
+    restore::run(repository, index, &source_of(root), &options, &watch).unwrap();
     let quiet = "owners were not restored, because only root can do that";
     let problems = watch.problems.all().into_iter().filter(|problem| problem.message != quiet).collect();
     Restored { tmp, problems }

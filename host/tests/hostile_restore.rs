@@ -277,7 +277,7 @@ fn hard_link_pairs_that_lie_link_nothing_outside() {
             // Device and inode of a real file outside.
             Entry { hard_link: Some(Pair(metadata.dev(), metadata.ino())), ..file(&forger, b"g", b"good") },
             // A directory.
-            Entry { hard_link: pair(4), ..folder(&forger, b"h", &[]) },
+            Entry { hard_link: pair(4), content: Some(Content::default()), ..entry(b"h", EntryType::Directory) },
             Entry { hard_link: pair(4), ..file(&forger, b"i", b"good") },
             file(&forger, b"z", b"good"),
         ];

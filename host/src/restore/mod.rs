@@ -156,16 +156,17 @@ pub fn run(
     };
     watch.resumes.store(begin.resumes, Ordering::Relaxed);
     restore(&reader, (source, options), (&target, &begin), &choice, &top, watch)?;
-    if target.owners.lost() {
-        watch.problems.push(target.path(), "owners were not restored, because only root can do that");
-    }
     if options.verify && !options.dry_run {
-        let verification = verify::Verification { reader: &reader, target: &target, choice, watch };
+        let known = watch.problems.all().into_iter().map(|problem| problem.path).collect();
+        let verification = verify::Verification { reader: &reader, target: &target, choice, watch, known };
         let top = match &top {
             Top::Directory(content, _) => Ok(content),
             Top::One(entry) => Err(entry),
         };
         with_deep_stack(|| verification.run(top))??;
+    }
+    if target.owners.lost() {
+        watch.problems.push(target.path(), "owners were not restored, because only root can do that");
     }
     record.end();
     Ok(())

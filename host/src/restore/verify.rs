@@ -36,6 +36,8 @@ pub struct Verification<'a, 'r> {
     pub choice: Choice<'a>,
     /// Told of what is found.
     pub watch: &'a Watch,
+    /// What is known to be damaged, and is not said twice.
+    pub known: HashSet<PathBuf>,
 }
 
 type Task = (PathBuf, Entry);
@@ -43,14 +45,12 @@ type Task = (PathBuf, Entry);
 impl<'a> Verification<'a, '_> {
     /// Reads what is below a directory, or only this entry.
     pub fn run(&self, top: Result<&Content, &Entry>) -> Result<(), RestoreError> {
-        // What is known to be damaged is not said twice.
-        let known: HashSet<PathBuf> = self.watch.problems.all().into_iter().map(|problem| problem.path).collect();
         self.synchronise();
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let (sender, receiver) = crossbeam_channel::bounded(64);
         thread::scope(|scope| {
             for _ in 0..threads {
-                scope.spawn(|| self.read_files(&receiver, &known));
+                scope.spawn(|| self.read_files(&receiver));
             }
             let sender = sender;
             match top {
@@ -80,7 +80,8 @@ impl<'a> Verification<'a, '_> {
         taken: bool,
         sender: &Sender<Task>,
     ) -> Result<(), RestoreError> {
-        if is_too_deep(path) {
+        let is_not_there = self.known.contains(&self.target.display(path)) && self.target.open_directory(path).is_err();
+        if is_not_there || is_too_deep(path) {
             return Ok(());
         }
         let mut failure = None;
@@ -123,11 +124,11 @@ impl<'a> Verification<'a, '_> {
         }
     }
 
-    fn read_files(&self, receiver: &Receiver<Task>, known: &HashSet<PathBuf>) {
+    fn read_files(&self, receiver: &Receiver<Task>) {
         let mut buffer = Vec::new();
         for (path, entry) in receiver {
             let shown = self.target.display(&path);
-            if self.watch.is_stopped() || known.contains(&shown) || self.watch.is_untouched(&path) {
+            if self.watch.is_stopped() || self.known.contains(&shown) || self.watch.is_untouched(&path) {
                 continue;
             }
             match self.read(&path, &entry, &mut buffer) {

@@ -58,8 +58,9 @@ pub struct Arguments {
     /// Do not restore what matches; may be repeated
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
-    /// Remove from restored directories what the snapshot does not have. Not where a part of a directory is lost or was
-    /// left out, nothing that --exclude matches, and nothing on other file systems; try it with --dry-run -v
+    /// Remove from restored directories what the snapshot does not have, also what the backup has left out by its own
+    /// excludes: give these here as well. Nothing is removed where a part of a directory is lost or not restored, on other
+    /// file systems, and nothing that --exclude matches; try it with --dry-run -v first
     #[arg(long)]
     delete: bool,
     /// Do not restore owners and groups, nor setuid and setgid bits

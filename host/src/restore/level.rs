@@ -119,7 +119,7 @@ impl<'a> Planner<'a, '_> {
             Some(fd) if !above.folder.fresh => standing(fd, name)?,
             _ => None,
         };
-        let is_parent_of_roots = self.options.in_place && matches!(scope, Node::Parts(_));
+        let is_parent_of_roots = self.options.in_place && !scope.named;
         let action = match &found {
             None => Action::Make,
             Some(found) if kind_of(found) == FileType::Directory => {
@@ -189,7 +189,7 @@ impl<'a> Planner<'a, '_> {
         let Place::There(there) = level.place else { return };
         if !level.strangers.is_empty() {
             let path = there.folder.path();
-            let is_all = level.is_whole && level.taken && *level.scope == Node::Whole && !self.is_exhausted();
+            let is_all = level.is_whole && level.taken && level.scope.named && !self.is_exhausted();
             match &there.fd {
                 Some(fd) if is_all => {
                     for name in &level.strangers {

@@ -165,6 +165,12 @@ pub fn run(
         };
         with_deep_stack(|| verification.run(top))??;
     }
+    for (path, why) in target.seal() {
+        watch.problems.push(target.display(&path), why);
+    }
+    for why in target.attributes.refused() {
+        watch.problems.push(target.path(), why);
+    }
     if target.owners.lost() {
         watch.problems.push(target.path(), "owners were not restored, because only root can do that");
     }

@@ -1,5 +1,6 @@
 //! Which entries of a snapshot are restored: `--include` and `--exclude`, by their paths in the snapshot.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::options::Options;
@@ -67,7 +68,7 @@ pub struct Choice<'a> {
     pub roots_only: bool,
 }
 
-static WHOLE: Node = Node::Whole;
+static WHOLE: Node = Node { named: true, below: BTreeMap::new() };
 
 impl<'a> Choice<'a> {
     /// Whether the directory that goes into the target itself is taken with all that is in it.
@@ -81,7 +82,7 @@ impl<'a> Choice<'a> {
     /// What is to be done with an entry at this path below the target, in a directory of this scope; and its own scope.
     pub fn of(&self, scope: &'a Node, path: &Path, is_dir: bool, is_below_taken: bool) -> (Verdict, &'a Node) {
         let inner = match (scope, path.file_name()) {
-            (Node::Parts(parts), Some(name)) => match parts.get(name) {
+            (scope, Some(name)) if !scope.named => match scope.below.get(name) {
                 Some(inner) => inner,
                 None if self.roots_only => return (Verdict::Leave, &WHOLE),
                 None => &WHOLE,
@@ -99,10 +100,10 @@ impl<'a> Choice<'a> {
 pub fn scope_at<'n>(tree: &'n Node, path: &Path) -> &'n Node {
     let mut scope = tree;
     for part in path.iter().filter(|part| *part != "/") {
-        scope = match scope {
-            Node::Parts(parts) => parts.get(part).unwrap_or(&WHOLE),
-            Node::Whole => return &WHOLE,
-        };
+        if scope.named {
+            return &WHOLE;
+        }
+        scope = scope.below.get(part).unwrap_or(&WHOLE);
     }
     scope
 }
@@ -145,8 +146,8 @@ mod tests {
     #[test]
     fn what_is_above_the_roots_is_not_whole() {
         let roots = Roots::new(["/home/liw", "/etc"].map(PathBuf::from).to_vec());
-        assert!(matches!(scope_at(&roots.tree, Path::new("/home")), Node::Parts(_)));
-        assert_eq!(scope_at(&roots.tree, Path::new("/home/liw/x")), &Node::Whole);
+        assert!(!scope_at(&roots.tree, Path::new("/home")).named);
+        assert!(scope_at(&roots.tree, Path::new("/home/liw/x")).named);
         let at = |path: &str| roots_at(&roots.paths, Some(Path::new(path)));
         assert_eq!(at("/home"), [PathBuf::from("/home/liw")], "not the homes of others");
         assert_eq!(at("/home/liw/x"), [PathBuf::from("/home/liw/x")]);

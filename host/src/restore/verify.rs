@@ -15,6 +15,7 @@ use rustix::fs::{Advice, FileType, OFlags, fadvise};
 
 use super::folder::status;
 use super::selection::{Choice, Verdict};
+use super::sparse::Layout;
 use super::standing::size;
 use super::target::{Target, kind_of};
 use super::{RestoreError, Watch};
@@ -152,24 +153,40 @@ impl<'a> Verification<'a, '_> {
         // From the disk, not from memory, as far as the system lets us.
         let _ = fadvise(&file, 0, None, Advice::DontNeed);
         let Some(content) = &entry.content else { return Ok(()) };
+        let layout = Layout::of(entry).map_err(|why| why.to_string())?;
         let mut offset = 0;
         for leaf in self.reader.leaves(content).map_err(|why| why.to_string())? {
             let item = leaf.map_err(|why| why.to_string())?;
             if self.watch.is_stopped() {
                 return Ok(());
             }
-            self.read_blob(&file, offset, &item, buffer)?;
+            self.read_blob((&file, layout.as_ref()), offset, &item, buffer)?;
             offset += item.size;
         }
         Ok(())
     }
 
-    fn read_blob(&self, file: &File, offset: u64, item: &Item, buffer: &mut Vec<u8>) -> Result<(), String> {
+    fn read_blob(
+        &self,
+        (file, layout): (&File, Option<&Layout>),
+        offset: u64,
+        item: &Item,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), String> {
         let end = offset.saturating_add(item.size);
         let length = usize::try_from(item.size).ok().filter(|length| *length <= MAX_BLOB);
         let length = length.ok_or_else(|| format!("bytes {offset} to {end} are no blob"))?;
         buffer.resize(length, 0);
-        file.read_exact_at(buffer, offset).map_err(|error| format!("bytes {offset} to {end}: {error}"))?;
+        let spans: Vec<(u64, usize)> = match layout {
+            None => vec![(offset, length)],
+            Some(layout) => layout.pieces(offset, buffer).map(|(at, piece)| (at, piece.len())).collect(),
+        };
+        let mut rest = buffer.as_mut_slice();
+        for (at, length) in spans {
+            let (piece, after) = rest.split_at_mut(length);
+            file.read_exact_at(piece, at).map_err(|error| format!("bytes {offset} to {end}: {error}"))?;
+            rest = after;
+        }
         let is_good = |hasher: &BlobHasher| hasher.id(BlobKind::Data, buffer) == item.id;
         // Blob ids depend on the group's key, which the pack's header names.
         let openers = self.reader.index.locations(&item.id).filter_map(|location| {

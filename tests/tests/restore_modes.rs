@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use obnam_tests::tree::{self, Random};
-use obnam_tests::{Ran, Sandbox, args, below, is_root, run};
+use obnam_tests::{Ran, Sandbox, args, is_root, run};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn with_backup(files: &[(&str, &str)]) -> Sandbox {
@@ -368,17 +368,4 @@ fn an_interrupted_overwrite_leaves_the_old_or_the_new() {
         sandbox.obnam(restore("if-changed")).expect(0);
         assert_same_inside(&sandbox.source(), &target);
     }
-}
-
-/// What a kill leaves at worst, without hoping for the right moment.
-#[test]
-fn a_half_written_file_is_written_again() {
-    let sandbox = some_files();
-    let target = sandbox.path("target");
-    let whole = below(&target, &sandbox.source());
-    sandbox.obnam(args!["restore", "latest", target, "--overwrite", "never"]).expect(0);
-    // Another restore into the same place keeps what is there, but takes nothing half done for whole.
-    fs::write(whole.join("a"), "a").unwrap();
-    sandbox.obnam(args!["restore", "latest", target, "--overwrite", "if-changed"]).expect(0);
-    tree::assert_same(&sandbox.source(), &whole);
 }

@@ -99,9 +99,7 @@ impl After<'_> {
         if waiting.is_empty() {
             return;
         }
-        if !self.watch.is_stopped() {
-            self.sync(&waiting);
-        }
+        self.sync(&waiting);
         for job in waiting {
             if let Err(error) = self.place(job) {
                 self.problem(job.path(), format!("cannot put it in its place: {error}"));

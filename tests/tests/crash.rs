@@ -140,8 +140,8 @@ fn a_killed_init_can_be_repeated() {
         sandbox.assert_restores();
         assert!(sandbox.check(0).is_empty());
     }
+    // How many it was depends on the machine; the next test does not.
     eprintln!("{killed} killed, {repeated} repeated");
-    assert!(killed > 0);
 }
 
 /// What a killed `init` can leave at worst, without hoping for the right moment.

@@ -7,6 +7,7 @@
 // The head of a module speaks of the files in it, private or not.
 #![allow(rustdoc::private_intra_doc_links)]
 
+pub mod allocator;
 pub mod backup;
 pub mod check;
 pub mod chunk;

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    obnam::allocator::set_up();
     std::panic::set_hook(Box::new(|info| {
         // Not `eprintln!`: a panic in here would hide the first one.
         let mut stderr = std::io::stderr().lock();

@@ -15,6 +15,8 @@ use crate::chunk::{ChunkId, MAX_CHUNK_SIZE};
 
 /// How much is asked of a guest's stream at once, in bytes.
 const PIECE: usize = 1 << 20;
+/// The usual size of a full pack, and a little more, in bytes.
+const PACK: usize = 17 << 20;
 
 /// A chunk that a guest reads. Its bytes stay in the host when the guest splices them.
 pub(super) struct ChunkStream {
@@ -85,6 +87,10 @@ async fn read(
             Ok(piece) => {
                 if let Some(hasher) = &mut hasher {
                     hasher.update(&piece);
+                }
+                if bytes.len() + piece.len() > bytes.capacity() && bytes.len() >= PIECE {
+                    // Most likely a pack; room for one, and not for twice as much.
+                    bytes.reserve(PACK.saturating_sub(bytes.len()).max(piece.len()));
                 }
                 bytes.extend_from_slice(&piece);
                 progress.step();

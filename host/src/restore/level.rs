@@ -201,7 +201,14 @@ impl<'a> Planner<'a, '_> {
             }
         }
         if let (Some(entry), false, false) = (level.entry, there.keeps, self.options.dry_run) {
-            self.work.ended.push(Ended { folder: there.folder, entry, known: there.known });
+            let mut known = there.known;
+            if let ((Some(uid), Some(gid)), false, false) =
+                (self.target.owners.of(&entry), level.scope.named, self.target.owners.is_root_user)
+            {
+                // It only leads to what was backed up, like /home: that it stays the user's own is no loss.
+                known.owner = Some((uid, gid));
+            }
+            self.work.ended.push(Ended { folder: there.folder, entry, known });
         }
     }
 }

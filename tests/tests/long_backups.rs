@@ -109,7 +109,8 @@ fn after_kill_9_almost_nothing_is_stored_twice() {
 fn a_killed_backup_with_a_partial_snapshot_reads_no_file_twice() {
     let sandbox = Sandbox::with_repository();
     tree::small_files(&sandbox.source().join("a"), 1_000, 7);
-    Random(8).write_file(&sandbox.source().join("b"), 160_000_000);
+    Random(8).write_file(&sandbox.source().join("b"), 20_000_000);
+    Random(9).write_file(&sandbox.source().join("c"), 200_000_000);
     settle();
     kill_at(&sandbox, &args!["--quiet", "backup", "--checkpoint-interval", "0.0005", sandbox.source()], "snapshot", 1);
     let left = listed(&sandbox);

@@ -290,11 +290,12 @@ fn measure(work: impl FnOnce()) -> Duration {
     begun.elapsed()
 }
 
-/// Starts the command and sends it a signal after this time.
-fn interrupt(sandbox: &Sandbox, arguments: &[OsString], signal: Signal, time: Duration) {
+/// Starts the command and sends it a signal when this holds, or when it has ended.
+fn interrupt(sandbox: &Sandbox, arguments: &[OsString], signal: Signal, is_time: impl Fn() -> bool) {
     let mut child = sandbox.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    // Not to wait for something, but to hit it in the middle.
-    thread::sleep(time);
+    while !is_time() && child.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(1));
+    }
     let _ = kill_process(Pid::from_child(&child), signal);
     child.wait().unwrap();
 }
@@ -310,14 +311,18 @@ fn an_interrupted_restore_goes_on() {
     sandbox.back_up();
     let target = sandbox.path("target");
     let restore = args!["--json", "restore", part(&sandbox, ""), target];
-    let whole = measure(|| drop(sandbox.obnam(&restore).expect(0)));
+    sandbox.obnam(&restore).expect(0);
+    let entries = || fs::read_dir(&target).into_iter().flatten().count() as u64;
+    let all = entries();
     let mut random = Random(8);
     let mut resumed = 0;
     for round in 0..8 {
         let signal = if round % 2 == 0 { Signal::KILL } else { Signal::INT };
         fs::remove_dir_all(&target).unwrap();
         for _ in 0..3 {
-            interrupt(&sandbox, &restore, signal, whole.mul_f64(random.below(900) as f64 / 1_000.0));
+            // The second and third may come as early as the restore begins.
+            let enough = random.below(all - 1);
+            interrupt(&sandbox, &restore, signal, || entries() > enough);
         }
         let again = sandbox.obnam(&restore);
         // Either it was interrupted, or it had come to its end.
@@ -357,7 +362,8 @@ fn an_interrupted_overwrite_leaves_the_old_or_the_new() {
         let signal = if round % 2 == 0 { Signal::KILL } else { Signal::INT };
         let back = format!("{first}:{}", sandbox.source().display());
         sandbox.obnam(args!["--quiet", "restore", back, target, "--overwrite", "always"]).expect(0);
-        interrupt(&sandbox, &restore("always"), signal, whole.mul_f64(random.below(1_000) as f64 / 1_000.0));
+        let (begun, time) = (Instant::now(), whole.mul_f64(random.below(1_000) as f64 / 1_000.0));
+        interrupt(&sandbox, &restore("always"), signal, || begun.elapsed() > time);
         for (path, now) in tree::describe(&target) {
             let is_file = now.contents.is_some() && !path.to_string_lossy().contains(".obnam-restore");
             let is_known = |tree: &std::collections::BTreeMap<std::path::PathBuf, tree::Description>| {

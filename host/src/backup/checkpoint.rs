@@ -36,7 +36,8 @@ impl Checkpoints {
 
     /// Where one more worker gets its requests.
     pub fn worker(&mut self) -> Receiver<FlushRequest> {
-        let (sender, receiver) = bounded(1);
+        // Without room: a request that a worker no longer takes must not wait in the channel for an answer.
+        let (sender, receiver) = bounded(0);
         self.workers.push(sender);
         receiver
     }
@@ -60,8 +61,8 @@ impl Checkpoints {
         uploads.wait_for_sent();
         if !shared.is_over() {
             shared.session.flush(shared.repository)?;
+            shared.state.checkpoint();
             if let Some(outcome) = commit::commit(shared, root, true)? {
-                shared.state.checkpoint();
                 tracing::info!("partial snapshot {} saved", outcome.id.short());
             }
         }

@@ -302,6 +302,8 @@ impl Walker<'_> {
         if way.is_named() {
             if self.shared.options.select.patterns.covers(&self.path, is_directory) {
                 self.named_all_the_same("a pattern matches it, or a directory above it");
+            } else if kind == EntryType::File && self.is_too_large(&stat) {
+                self.named_all_the_same("it is larger than --exclude-larger-than allows");
             }
             (way.whole, way.device) = (true, stat.st_dev);
         } else if way.whole && self.is_excluded(kind, &stat) {

@@ -84,11 +84,15 @@ impl Walker<'_> {
     pub(super) fn is_excluded(&self, kind: EntryType, stat: &Stat) -> bool {
         let select = &self.shared.options.select;
         let is_directory = kind == EntryType::Directory;
-        let too_large = || select.larger_than.is_some_and(|most| stat.st_size as u64 > most);
         // The nearest file of patterns knows best, the command line even better.
         let lists = || std::iter::once(&select.patterns).chain(self.found.iter().rev());
-        (kind == EntryType::File && too_large())
+        (kind == EntryType::File && self.is_too_large(stat))
             || lists().find_map(|patterns| patterns.matches(&self.path, is_directory)) == Some(true)
+    }
+
+    /// Whether a file is larger than the user wants.
+    pub(super) fn is_too_large(&self, stat: &Stat) -> bool {
+        self.shared.options.select.larger_than.is_some_and(|most| stat.st_size as u64 > most)
     }
 
     pub(super) fn is_other_file_system(&self, stat: &Stat, way: Way<'_>) -> bool {

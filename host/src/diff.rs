@@ -251,24 +251,9 @@ fn same_metadata(a: &Entry, b: &Entry) -> bool {
 /// The directory that stands for a whole snapshot.
 pub fn root_entry(root: &Content) -> Entry {
     Entry {
-        name: Vec::new(),
-        kind: EntryType::Directory,
         mode: 0o755,
-        uid: 0,
-        gid: 0,
-        user: None,
-        group: None,
         mtime: crate::format::Time { seconds: 0, nanoseconds: 0 },
-        ctime: None,
-        inode: None,
         content: Some(root.clone()),
-        target: None,
-        hard_link: None,
-        device: None,
-        xattrs: None,
-        flags: None,
-        birth: None,
-        size: None,
-        extents: None,
+        ..Entry::new(b"", EntryType::Directory)
     }
 }

@@ -65,6 +65,7 @@ impl Global {
             options,
             cache_dir: Some(dirs.plugin_cache()),
             limits: plugin::Limits::default(),
+            http: plugin::HttpSettings::default(),
             workers: 4,
             create_dir: true,
         };

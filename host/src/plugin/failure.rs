@@ -44,6 +44,20 @@ impl Failure {
         Failure::Answered(StoreError::new(kind, format!("plugin {plugin}: {message}")))
     }
 
+    /// Adds what the host itself saw of the network, where the plugin did not say it already.
+    pub(super) fn because_of(self, trouble: Option<String>) -> Self {
+        let Some(trouble) = trouble else { return self };
+        let add = |message: String| {
+            if message.contains(&trouble) { message } else { format!("{message} ({trouble})") }
+        };
+        match self {
+            Failure::Answered(error) => Failure::Answered(StoreError { message: add(error.message), kind: error.kind }),
+            Failure::Broken(why) => Failure::Broken(add(why)),
+            Failure::Stopped(why) => Failure::Stopped(add(why)),
+            Failure::Wrong(why) => Failure::Wrong(why),
+        }
+    }
+
     /// The final error for the caller. `doing` is what was being done, "store chunk data/00ab...".
     pub(super) fn into_error(self, plugin: &str, doing: &str) -> StoreError {
         match self {

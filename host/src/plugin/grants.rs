@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::StatVfsMountFlags;
 
 use super::bindings::contract;
+use super::http::Origin;
+use super::location::Location;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// What was granted.
@@ -14,6 +16,29 @@ use crate::store::{StoreError, StoreErrorKind};
 pub(super) struct Grants {
     /// Directories.
     pub(super) directories: Vec<Directory>,
+    /// Where requests may go.
+    pub(super) origins: Vec<OriginGrant>,
+}
+
+/// A granted origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OriginGrant {
+    /// The origin.
+    pub(super) origin: Origin,
+    /// Whether the user wrote it himself. Otherwise a bundled plugin made it from the location.
+    pub(super) named: bool,
+}
+
+/// Who asks, and for what.
+pub(super) struct Asking<'a> {
+    /// The plugin's name.
+    pub(super) plugin: &'a str,
+    /// Whether it is part of this program.
+    pub(super) bundled: bool,
+    /// The location, which is what the user named.
+    pub(super) location: &'a Location,
+    /// Whether the user allows `http:` to other computers.
+    pub(super) plain_http: bool,
 }
 
 /// A granted directory.
@@ -27,35 +52,54 @@ pub(super) struct Directory {
     read_only: bool,
 }
 
-/// Decides about the wishes of a plugin, given the directory that the user named with the location, if it is one.
-pub(super) fn decide(plugin: &str, wishes: contract::Grants, named: Option<&Path>) -> Result<Grants, StoreError> {
-    let refused = |message: String| Err(StoreError::new(StoreErrorKind::Denied, message));
-    if let Some(origin) = wishes.origins.first() {
-        return refused(format!(
-            "plugin {plugin} wishes to talk to {origin:?}; this version of obnam gives plugins no network"
-        ));
-    }
-    let mut directories = Vec::new();
-    for contract::DirectoryWish { path, read_only } in wishes.directories {
-        match named {
-            Some(named) if is_plain(&path) && Path::new(&path).starts_with(named) => {
-                directories.push(Directory { path, named: named.to_owned(), read_only });
-            }
-            Some(named) => {
-                return refused(format!(
-                    "plugin {plugin} wishes to use the directory {path:?}, which is refused: the location names {} only",
-                    named.display()
-                ));
-            }
-            None => {
-                return refused(format!(
-                    "plugin {plugin} wishes to use the directory {path:?}, which is refused: the location names no \
-                     directory"
-                ));
-            }
+/// Decides about the wishes of a plugin, given what the user named with the location.
+pub(super) fn decide(asking: &Asking<'_>, wishes: contract::Grants) -> Result<Grants, StoreError> {
+    let directories = wishes.directories.into_iter().map(|wish| decide_directory(asking, wish));
+    let origins = wishes.origins.iter().map(|wish| decide_origin(asking, wish));
+    Ok(Grants { directories: directories.collect::<Result<_, _>>()?, origins: origins.collect::<Result<_, _>>()? })
+}
+
+fn decide_directory(asking: &Asking<'_>, wish: contract::DirectoryWish) -> Result<Directory, StoreError> {
+    let Location { scheme, text } = asking.location;
+    let contract::DirectoryWish { path, read_only } = wish;
+    let named = (scheme == "file").then(|| Path::new(text));
+    let names = match named {
+        Some(named) if is_plain(&path) && Path::new(&path).starts_with(named) => {
+            return Ok(Directory { path, named: named.to_owned(), read_only });
         }
+        Some(named) => format!("names {} only", named.display()),
+        None => "names no directory".into(),
+    };
+    let plugin = asking.plugin;
+    Err(refused(format!(
+        "plugin {plugin} wishes to use the directory {path:?}, which is refused: the location {names}"
+    )))
+}
+
+fn decide_origin(asking: &Asking<'_>, wish: &str) -> Result<OriginGrant, StoreError> {
+    let Asking { plugin, bundled, location, plain_http } = asking;
+    let talks = format!("plugin {plugin} wishes to talk to {wish:?}, which is refused");
+    let origin = Origin::parse(wish)
+        .ok_or_else(|| refused(format!("{talks}: that is no origin (https://HOST or https://HOST:PORT)")))?;
+    let names = Origin::named_by(&location.text);
+    let named = names.as_ref() == Some(&origin);
+    if !named && !bundled {
+        let names = names.map_or_else(|| "names no host".into(), |names| format!("names {names} only"));
+        return Err(refused(format!("{talks}: the location {names}")));
     }
-    Ok(Grants { directories })
+    if !origin.is_secure() && !origin.is_local() && !plain_http {
+        return Err(refused(format!(
+            "{origin} is not encrypted on its way, and leaves this computer; use https:, or allow it by --plain-http"
+        )));
+    }
+    if !named {
+        tracing::debug!(target: "obnam::http", "plugin {plugin} talks to {origin}, which follows from the location");
+    }
+    Ok(OriginGrant { origin, named })
+}
+
+fn refused(message: String) -> StoreError {
+    StoreError::new(StoreErrorKind::Denied, message)
 }
 
 /// Whether a path is absolute and says nothing in a roundabout way.
@@ -142,23 +186,56 @@ mod tests {
         contract::Grants { directories: vec![wish], origins: Vec::new() }
     }
 
-    #[test]
-    fn only_the_named_directory_is_granted() {
-        let named = Some(Path::new("/srv/backup"));
-        assert!(decide("p", wish("/srv/backup"), named).is_ok());
-        assert!(decide("p", wish("/srv/backup/chunks"), named).is_ok());
-        for path in ["/etc", "/srv", "/srv/backup2", "/srv/backup/../x", "srv/backup", "/srv/backup/./x", "", "/"] {
-            let error = decide("p", wish(path), named).unwrap_err();
-            assert_eq!(error.kind, StoreErrorKind::Denied, "{path}");
-            assert!(error.message.contains(&format!("{path:?}")), "{error}");
-        }
-        assert!(decide("p", wish("/etc"), None).unwrap_err().message.contains("names no directory"));
+    fn at(scheme: &str, text: &str) -> Location {
+        Location { scheme: scheme.into(), text: text.into() }
+    }
+
+    fn asking(location: &Location, bundled: bool) -> Asking<'_> {
+        Asking { plugin: "p", bundled, location, plain_http: false }
     }
 
     #[test]
-    fn hosts_are_refused() {
-        let wishes = contract::Grants { directories: Vec::new(), origins: vec!["https://example.org".into()] };
-        assert!(decide("p", wishes, None).unwrap_err().message.contains("https://example.org"));
+    fn only_the_named_directory_is_granted() {
+        let named = at("file", "/srv/backup");
+        let decide = |path: &str| decide(&asking(&named, true), wish(path));
+        assert!(decide("/srv/backup").is_ok());
+        assert!(decide("/srv/backup/chunks").is_ok());
+        for path in ["/etc", "/srv", "/srv/backup2", "/srv/backup/../x", "srv/backup", "/srv/backup/./x", "", "/"] {
+            let error = decide(path).unwrap_err();
+            assert_eq!(error.kind, StoreErrorKind::Denied, "{path}");
+            assert!(error.message.contains(&format!("{path:?}")), "{error}");
+        }
+        let none = at("mem", "mem:/etc");
+        assert!(super::decide(&asking(&none, true), wish("/etc")).unwrap_err().message.contains("names no directory"));
+    }
+
+    #[test]
+    fn only_the_named_origin_is_granted() {
+        let decide = |location: &str, origin: &str, bundled, plain_http| {
+            let location = at("s3", location);
+            let wishes = contract::Grants { directories: Vec::new(), origins: vec![origin.into()] };
+            let asking = Asking { plain_http, ..asking(&location, bundled) };
+            decide(&asking, wishes).map(|mut grants| grants.origins.remove(0)).map_err(|error| error.message)
+        };
+        let named = "s3:https://s3.example.org/bucket";
+        let granted = decide(named, "https://s3.example.org:443", false, false).unwrap();
+        assert!(granted.named && granted.origin.to_string() == "https://s3.example.org");
+        for other in ["https://s3.example.org:444", "http://s3.example.org", "https://example.org", "https://evil.org"]
+        {
+            let error = decide(named, other, false, false).unwrap_err();
+            assert!(error.contains(&format!("{other:?}")), "{error}");
+            assert!(error.contains("names https://s3.example.org only"), "{error}");
+        }
+        assert!(decide("s3://bucket", "https://evil.org", false, false).unwrap_err().contains("names no host"));
+        assert!(decide(named, "https://s3.example.org/", false, false).unwrap_err().contains("no origin"));
+        // What a bundled plugin makes of the location counts, but is not named.
+        assert!(!decide("s3://bucket", "https://s3.amazonaws.com", true, false).unwrap().named);
+        // Unencrypted only on this computer.
+        let plain = "s3:http://s3.example.org/bucket";
+        let error = decide(plain, "http://s3.example.org", true, false).unwrap_err();
+        assert!(error.contains("--plain-http"), "{error}");
+        assert!(decide(plain, "http://s3.example.org", true, true).is_ok());
+        assert!(decide("s3:http://127.0.0.1:3900/b", "http://127.0.0.1:3900", false, false).is_ok());
     }
 
     #[test]
@@ -168,8 +245,9 @@ mod tests {
         std::fs::create_dir(&named).unwrap();
         std::os::unix::fs::symlink("/etc", named.join("link")).unwrap();
         std::fs::create_dir(named.join("sub")).unwrap();
+        let location = at("file", named.to_str().unwrap());
         let directory = |path: PathBuf| {
-            let grants = decide("p", wish(path.to_str().unwrap()), Some(&named)).unwrap();
+            let grants = decide(&asking(&location, true), wish(path.to_str().unwrap())).unwrap();
             grants.directories[0].real_path()
         };
         assert!(directory(named.join("sub")).is_ok());

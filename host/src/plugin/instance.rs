@@ -11,6 +11,7 @@ use wasmtime_wasi::p2::DynInputStream;
 use super::bindings::{Plugin, PluginPre, contract};
 use super::failure::Failure;
 use super::grants::Grants;
+use super::http::Client;
 use super::limits::Limits;
 use super::output::Redaction;
 use super::progress::Progress;
@@ -26,6 +27,8 @@ pub(super) struct Blueprint {
     pub(super) plugin: String,
     /// What it may use.
     pub(super) grants: Grants,
+    /// How it reaches the origins among them.
+    pub(super) client: Option<Arc<Client>>,
     /// The location as the plugin sees it.
     pub(super) location: String,
     /// The options as the plugin sees them.
@@ -92,7 +95,8 @@ impl Instance {
     /// Instantiates the component.
     pub(super) async fn new(blueprint: Arc<Blueprint>, progress: Arc<Progress>) -> Result<Self, Failure> {
         let limits = &blueprint.limits;
-        let sandbox = Sandbox::new(&blueprint.grants, limits, progress).map_err(Failure::Answered)?;
+        let sandbox = Sandbox::new(&blueprint.grants, blueprint.client.clone(), limits, progress);
+        let sandbox = sandbox.map_err(Failure::Answered)?;
         let mut store = Store::new(blueprint.component.engine(), sandbox);
         store.limiter(|sandbox| &mut sandbox.quota);
         store.set_hostcall_fuel(limits.transfer);
@@ -113,6 +117,8 @@ impl Instance {
         self.store.data_mut().begin_call();
         self.store.set_epoch_deadline(1);
         let result = self.dispatch(call).await;
+        let trouble = self.store.data_mut().http.end_call().await;
+        let result = result.map_err(|failure| failure.because_of(trouble));
         for line in self.store.data().output.take(&self.blueprint.redaction) {
             tracing::debug!(target: "obnam::plugin", plugin = %self.blueprint.plugin, "{line}");
         }

@@ -3,7 +3,7 @@
 //! A plugin exports the interface `obnam:chunk-store/chunk-store` (`wit/chunk-store.wit`, which is the contract). It is
 //! not trusted for anything but keeping bytes. What must always hold:
 //!
-//! - A plugin can touch nothing that the user did not name (`grants`, `sandbox`).
+//! - A plugin can touch nothing that the user did not name (`grants`, `sandbox`, `http`).
 //! - Whatever a plugin does, its caller gets an answer or an error in bounded time and memory, and other plugins and
 //!   stores of the process do not notice (`limits`, `worker`, `progress`).
 //! - Everything that it answers is checked (`verify`, `streams`, `store`).
@@ -20,6 +20,7 @@ mod engine;
 mod failure;
 mod fit;
 mod grants;
+mod http;
 mod instance;
 mod limits;
 mod location;
@@ -37,6 +38,7 @@ mod worker;
 
 use std::path::PathBuf;
 
+pub use http::HttpSettings;
 pub use limits::Limits;
 pub use location::{bundled_for, require_bundled_for};
 pub use opening::{StoreSpec, inspect, open_store};

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::bindings::{PluginPre, contract};
-use super::grants::{self, Grants};
+use super::grants::{self, Asking, Grants};
+use super::http::{Client, HttpSettings};
 use super::instance::{Answer, Blueprint, Call};
 use super::limits::Limits;
-use super::location::{self, Location};
+use super::location;
 use super::output::Redaction;
 use super::pool::Pool;
 use super::sandbox::Sandbox;
@@ -36,7 +37,10 @@ pub struct StoreSpec {
     pub cache_dir: Option<PathBuf>,
     /// What the plugin runs under.
     pub limits: Limits,
-    /// How many calls can be in flight, each on a thread and an instance of its own. At least 1; 4 suits most.
+    /// How the network is reached.
+    pub http: HttpSettings,
+    /// How many calls can be in flight, each on a thread and an instance of its own; also the most connections. At
+    /// least 1; 4 suits directories, 8 the network.
     pub workers: usize,
     /// Whether `init` creates the directory that the location names.
     pub create_dir: bool,
@@ -52,6 +56,7 @@ impl StoreSpec {
             options: Vec::new(),
             cache_dir: None,
             limits: Limits::default(),
+            http: HttpSettings::default(),
             workers: 4,
             create_dir: true,
         })
@@ -78,26 +83,30 @@ pub fn open_store(spec: &StoreSpec) -> Result<PluginStore, StoreError> {
     let secrets = options.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value.clone());
     let redaction = Redaction { secrets: secrets.collect() };
 
-    let granted = |grants| Blueprint {
+    let granted = |grants, client| Blueprint {
         component: loaded.component.clone(),
         plugin: info.name.clone(),
         grants,
+        client,
         location: location.text.clone(),
         options: options.clone(),
         put_streams: info.put_streams,
         limits: spec.limits,
         redaction: redaction.clone(),
     };
-    let Location { scheme, text } = &location;
-    let named = (scheme == "file").then(|| Path::new(text));
-    let ungranted = Pool::new(granted(Grants::default()), 1);
+    let ungranted = Pool::new(granted(Grants::default(), None), 1);
     let doing = format!("plan the use of {}", spec.location);
     let wishes = ask(&ungranted, &doing, &Call::Plan, |answer| match answer {
         Answer::Grants(grants) => Some(grants),
         _ => None,
     })?;
-    let grants = grants::decide(&info.name, wishes, named)?;
-    let pool = Pool::new(granted(grants), spec.workers);
+    let asking = Asking { plugin: &info.name, bundled, location: &location, plain_http: spec.http.plain_http };
+    let grants = grants::decide(&asking, wishes)?;
+    let client = match &grants.origins[..] {
+        [] => None,
+        origins => Some(Client::new(origins.to_vec(), &spec.http, spec.workers)?),
+    };
+    let pool = Pool::new(granted(grants, client), spec.workers);
     Ok(PluginStore::new(pool, loaded.info, spec.create_dir))
 }
 
@@ -123,6 +132,7 @@ impl Loaded {
                 component: component.clone(),
                 plugin: name.clone(),
                 grants: Grants::default(),
+                client: None,
                 location: String::new(),
                 options: Vec::new(),
                 put_streams: false,

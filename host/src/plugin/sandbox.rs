@@ -9,10 +9,11 @@ use std::time::Duration;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::engine::thread_cpu_time;
 use super::grants::Grants;
+use super::http::{Client, Http};
 use super::limits::Limits;
 use super::output::Output;
 use super::progress::Progress;
@@ -21,8 +22,9 @@ use crate::store::StoreError;
 /// The host's side of one instance.
 pub(super) struct Sandbox {
     wasi: WasiCtx,
-    http: WasiHttpCtx,
-    no_http: NoHttp,
+    http_context: WasiHttpCtx,
+    /// What it requests.
+    pub(super) http: Http,
     /// The handles of the guest.
     pub(super) table: ResourceTable,
     /// What it may still grow by.
@@ -37,7 +39,12 @@ pub(super) struct Sandbox {
 
 impl Sandbox {
     /// The surroundings of a fresh instance with these grants.
-    pub(super) fn new(grants: &Grants, limits: &Limits, progress: Arc<Progress>) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        grants: &Grants,
+        client: Option<Arc<Client>>,
+        limits: &Limits,
+        progress: Arc<Progress>,
+    ) -> Result<Self, StoreError> {
         let output = Output::new(limits.output);
         let mut wasi = WasiCtx::builder();
         // Each instance has a thread of its own, which may wait for the disk. To be set before any directory.
@@ -52,12 +59,12 @@ impl Sandbox {
         }
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
-        let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(32 << 10);
+        let mut http_context = WasiHttpCtx::new();
+        http_context.set_field_size_limit(32 << 10);
         Ok(Sandbox {
             wasi: wasi.build(),
-            http,
-            no_http: NoHttp,
+            http_context,
+            http: Http::new(client, progress.clone()),
             table,
             quota: Quota::new(limits),
             progress,
@@ -75,8 +82,9 @@ impl Sandbox {
         Ok(linker)
     }
 
-    /// Begins to count the processor time of a call on this thread.
+    /// Begins a call on this thread: counts its processor time.
     pub(super) fn begin_call(&mut self) {
+        self.http.begin_call();
         self.cpu_at_start = thread_cpu_time();
     }
 
@@ -103,26 +111,7 @@ impl WasiView for Sandbox {
 impl WasiHttpView for Sandbox {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         self.progress.step();
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.no_http }
-    }
-}
-
-/// Refuses every request, without looking anything up.
-struct NoHttp;
-
-type Sent = Result<
-    (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>),
-    wasmtime_wasi_http::Error,
->;
-
-impl WasiHttpHooks for NoHttp {
-    fn send_request(
-        &mut self,
-        _request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
-        _sent: Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
-    ) -> Box<dyn Future<Output = Sent> + Send> {
-        Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) })
+        WasiHttpCtxView { ctx: &mut self.http_context, table: &mut self.table, hooks: &mut self.http }
     }
 }
 

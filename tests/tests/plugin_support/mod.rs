@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use obnam::chunk::{ChunkId, Label};
-use obnam::plugin::{Limits, PluginSource, PluginStore, StoreSpec, open_store};
+use obnam::plugin::{HttpSettings, Limits, PluginSource, PluginStore, StoreSpec, open_store};
 use obnam::store::{ChunkStore, StoreError};
 
 /// The name of a directory, as text.
@@ -76,6 +76,7 @@ pub fn misbehaving_spec(directory: &Path, manner: &str) -> StoreSpec {
         options: vec![("do".into(), manner.into())],
         cache_dir: Some(cache()),
         limits: test_limits(),
+        http: HttpSettings::default(),
         workers: 1,
         create_dir: true,
     }

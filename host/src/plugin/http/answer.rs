@@ -1,0 +1,155 @@
+//! The body of an answer, on its way to the guest.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
+use wasmtime_wasi_http::Error as Code;
+
+use super::exchange::Held;
+use super::fault::Fault;
+use super::hooks::Turn;
+use crate::chunk::MAX_CHUNK_SIZE;
+
+/// The largest body: a chunk, and room for what an answer may wrap around it.
+const LARGEST: u64 = MAX_CHUNK_SIZE + (1 << 20);
+
+/// A body. Its connection is given back as soon as the last byte has come, and closed when it is dropped before, or
+/// when the call of the guest ends.
+pub(super) struct Answer {
+    open: Arc<Mutex<Option<Open>>>,
+    turn: Arc<Turn>,
+    whole: bool,
+    size: SizeHint,
+}
+
+/// What is left to be read, and what is needed for it.
+pub(super) struct Open {
+    incoming: Incoming,
+    held: Held,
+    received: u64,
+    idle: Duration,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Answer {
+    /// Takes over behind the head.
+    pub(super) fn begin(
+        response: Response<Incoming>,
+        held: Held,
+        idle: Duration,
+        turn: &Arc<Turn>,
+    ) -> Result<Response<Self>, Fault> {
+        let (parts, incoming) = response.into_parts();
+        let size = incoming.size_hint();
+        if size.lower() > LARGEST {
+            return Err(too_large());
+        }
+        let whole = incoming.is_end_stream();
+        let open = if whole {
+            held.release();
+            None
+        } else {
+            Some(Open { incoming, held, received: 0, idle, alarm: None })
+        };
+        let open = Arc::new(Mutex::new(open));
+        if !whole {
+            turn.add(&open);
+        }
+        Ok(Response::from_parts(parts, Answer { open, turn: turn.clone(), whole, size }))
+    }
+}
+
+fn too_large() -> Fault {
+    let why = format!("its answer has more than the {LARGEST} bytes that are allowed");
+    Fault::new(Code::HttpResponseBodySize(Some(LARGEST)), why)
+}
+
+impl Open {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match Pin::new(&mut self.incoming).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.alarm = None;
+                self.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+                Poll::Ready(Some(if self.received > LARGEST { Err(too_large()) } else { Ok(frame) }))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Fault::broken(&error, true)))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                let idle = self.idle;
+                loop {
+                    let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(idle)));
+                    if alarm.as_mut().poll(context).is_pending() {
+                        return Poll::Pending;
+                    }
+                    let left = idle.saturating_sub(self.held.connection.activity.idle());
+                    if left.is_zero() {
+                        let why = format!("its answer stood still for {idle:?}");
+                        return Poll::Ready(Some(Err(Fault::new(Code::ConnectionReadTimeout, why))));
+                    }
+                    self.alarm = Some(Box::pin(sleep(left)));
+                }
+            }
+        }
+    }
+}
+
+/// Gives back what a body that has come whole does not need any more.
+fn give_back(slot: &mut Option<Open>) {
+    if let Some(open) = slot.take() {
+        open.held.release();
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Code;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Code>>> {
+        if self.whole {
+            return Poll::Ready(None);
+        }
+        let shared = self.open.clone();
+        let mut slot = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(open) = &mut *slot else {
+            return Poll::Ready(Some(Err(Code::ConnectionTerminated)));
+        };
+        let frame = match open.poll(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(frame) => frame,
+        };
+        match frame {
+            Some(Err(fault)) => {
+                self.turn.remember(&open.held.connection.origin.to_string(), &fault);
+                *slot = None;
+                Poll::Ready(Some(Err(fault.code)))
+            }
+            Some(Ok(frame)) => {
+                if open.incoming.is_end_stream() {
+                    self.whole = true;
+                    give_back(&mut slot);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            None => {
+                self.whole = true;
+                give_back(&mut slot);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.whole
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.size.clone()
+    }
+}

@@ -8,6 +8,7 @@
 
 pub mod chunks;
 mod program;
+pub mod s3;
 pub mod tree;
 
 use std::cell::Cell;

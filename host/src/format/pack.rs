@@ -14,6 +14,10 @@ pub const FOOTER_SIZE: usize = 4 + TAG_SIZE;
 const RECORD: usize = 44;
 /// Compression has to save at least this fraction, or the blob is stored as it is.
 const WORTHWHILE: usize = 64;
+/// From each stretch of this many bytes of a large blob
+const SAMPLE_EACH: usize = 64 << 10;
+/// so many are tried for whether they compress.
+const SAMPLE: usize = 2 << 10;
 
 /// Where a blob stands in a pack, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,20 +37,29 @@ pub struct BlobPlace {
 }
 
 /// Compresses; one per thread, because its working memory is worth keeping.
-pub struct Compressor(zstd::bulk::Compressor<'static>);
+pub struct Compressor {
+    compressor: zstd::bulk::Compressor<'static>,
+    sampler: zstd::bulk::Compressor<'static>,
+    sample: Vec<u8>,
+}
 
 impl Compressor {
     /// A compressor for this zstd level.
     pub fn new(level: i32) -> Self {
-        Compressor(zstd::bulk::Compressor::new(level).expect("zstd has memory for a compressor"))
+        let compressor = |level| zstd::bulk::Compressor::new(level).expect("zstd has memory for a compressor");
+        Compressor { compressor: compressor(level), sampler: compressor(1), sample: vec![0; SAMPLE] }
     }
 
     /// Appends `plaintext` to `buffer`, compressed if that pays. Returns whether it was.
     fn append(&mut self, plaintext: &[u8], buffer: &mut Vec<u8>) -> bool {
+        if self.is_noise(plaintext) {
+            buffer.extend_from_slice(plaintext);
+            return false;
+        }
         let start = buffer.len();
         let most = plaintext.len() - plaintext.len().div_ceil(WORTHWHILE);
         buffer.resize(start + most, 0);
-        match self.0.compress_to_buffer(plaintext, &mut buffer[start..]) {
+        match self.compressor.compress_to_buffer(plaintext, &mut buffer[start..]) {
             Ok(length) if length > 0 && length < plaintext.len() => {
                 buffer.truncate(start + length);
                 true
@@ -58,6 +71,17 @@ impl Compressor {
                 false
             }
         }
+    }
+
+    /// Whether a large blob is most likely compressed or encrypted already: no sample of it gets smaller. zstd would need a
+    /// millisecond for each MiB to find that out.
+    fn is_noise(&mut self, plaintext: &[u8]) -> bool {
+        plaintext.len() >= SAMPLE_EACH
+            && plaintext.chunks(SAMPLE_EACH).all(|stretch| {
+                let sample = &stretch[..stretch.len().min(SAMPLE)];
+                let most = sample.len() - sample.len().div_ceil(WORTHWHILE);
+                self.sampler.compress_to_buffer(sample, &mut self.sample[..most]).is_err()
+            })
     }
 }
 
@@ -197,29 +221,51 @@ impl BlobOpener {
     ) -> Result<&[u8], FormatError> {
         self.piece.clear();
         self.piece.extend_from_slice(piece);
-        let text = cipher.open(Purpose::Blob, u64::from(place.offset), &mut self.piece)?;
-        let raw = place.raw as usize;
-        if raw > MAX_BLOB {
-            return Err(FormatError::Malformed("a blob of more than 16 MiB"));
-        }
-        let plaintext: &[u8] = if place.compressed {
-            self.text.clear();
-            self.text.reserve(raw);
-            self.decompressor
-                .decompress_to_buffer(&*text, &mut self.text)
-                .map_err(|_| FormatError::Malformed("a blob that does not decompress to its length"))?;
-            &self.text
-        } else {
-            text
-        };
-        if plaintext.len() != raw {
-            return Err(FormatError::Malformed("a blob of another length than its directory says"));
-        }
-        if hasher.id(place.kind, plaintext) != place.id {
-            return Err(FormatError::Malformed("a blob whose contents do not fit its id"));
-        }
-        Ok(plaintext)
+        open_in_place(&mut self.decompressor, &mut self.text, cipher, hasher, place, &mut self.piece)
     }
+
+    /// Like [`open`](Self::open), and decrypts the piece where it stands: a copy less.
+    pub fn open_in_place<'a>(
+        &'a mut self,
+        cipher: &PieceCipher,
+        hasher: &BlobHasher,
+        place: &BlobPlace,
+        piece: &'a mut [u8],
+    ) -> Result<&'a [u8], FormatError> {
+        open_in_place(&mut self.decompressor, &mut self.text, cipher, hasher, place, piece)
+    }
+}
+
+fn open_in_place<'a>(
+    decompressor: &mut zstd::bulk::Decompressor<'static>,
+    buffer: &'a mut Vec<u8>,
+    cipher: &PieceCipher,
+    hasher: &BlobHasher,
+    place: &BlobPlace,
+    piece: &'a mut [u8],
+) -> Result<&'a [u8], FormatError> {
+    let text = cipher.open(Purpose::Blob, u64::from(place.offset), piece)?;
+    let raw = place.raw as usize;
+    if raw > MAX_BLOB {
+        return Err(FormatError::Malformed("a blob of more than 16 MiB"));
+    }
+    let plaintext: &[u8] = if place.compressed {
+        buffer.clear();
+        buffer.reserve(raw);
+        decompressor
+            .decompress_to_buffer(&*text, buffer)
+            .map_err(|_| FormatError::Malformed("a blob that does not decompress to its length"))?;
+        buffer
+    } else {
+        text
+    };
+    if plaintext.len() != raw {
+        return Err(FormatError::Malformed("a blob of another length than its directory says"));
+    }
+    if hasher.id(place.kind, plaintext) != place.id {
+        return Err(FormatError::Malformed("a blob whose contents do not fit its id"));
+    }
+    Ok(plaintext)
 }
 
 #[cfg(test)]
@@ -265,6 +311,19 @@ mod tests {
                 prop_assert!(opener.open(&sealed.cipher, &hasher, &other, piece).is_err());
             }
         }
+    }
+
+    #[test]
+    fn noise_is_stored_as_it_is_and_text_among_noise_is_found() {
+        let mut noise = vec![0; 1 << 20];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        let mut compressor = Compressor::new(3);
+        assert!(compressor.is_noise(&noise));
+        assert!(!compressor.append(&noise, &mut Vec::new()));
+        noise[640 << 10..704 << 10].fill(b'x');
+        assert!(!compressor.is_noise(&noise));
+        assert!(compressor.append(&noise, &mut Vec::new()));
+        assert!(!compressor.is_noise(&noise[..SAMPLE_EACH - 1]), "small blobs are compressed to find out");
     }
 
     #[test]

@@ -19,8 +19,9 @@ use crate::repository::blobs::BlobReader;
 
 /// Ranges with a gap of at most this many bytes between them are fetched as one.
 const MAX_GAP: u64 = 256 << 10;
-/// A joined range is not made longer than this, in bytes: half a pack.
-const MAX_RANGE: u64 = 8 << 20;
+/// A joined range is not made longer than this, in bytes: a quarter of a pack. Buffers below the threshold in `allocator` are
+/// used again and again, while the pages of larger ones are new each time.
+const MAX_RANGE: u64 = 4 << 20;
 /// Files that are kept open between blobs.
 const MAX_OPEN: usize = 256;
 
@@ -108,11 +109,13 @@ fn place(wanted: &Wanted) -> Range<u64> {
 impl Fetch<'_, '_> {
     fn range(&self, joined: &Joined<'_>, hands: &mut Hands) {
         let Joined { pack, range, blobs } = joined;
-        let bytes = self.reader.repository.store.get(&pack.label, &pack.pack.info.id, Some(range.clone()));
+        let fetched = self.reader.repository.store.get(&pack.label, &pack.pack.info.id, Some(range.clone()));
+        // Decrypted where they stand, unless somebody else holds them too.
+        let mut bytes = fetched.ok().map(|bytes| bytes.try_into_mut().unwrap_or_else(|shared| shared.as_ref().into()));
         for blob in *blobs {
-            let piece = bytes.as_ref().ok().map(|bytes| {
+            let piece = bytes.as_mut().map(|bytes| {
                 let start = (u64::from(blob.place.offset) - range.start) as usize;
-                &bytes[start..start + blob.place.stored as usize]
+                &mut bytes[start..start + blob.place.stored as usize]
             });
             self.blob(pack, blob, piece, hands);
             if self.watch.is_stopped() {
@@ -121,11 +124,11 @@ impl Fetch<'_, '_> {
         }
     }
 
-    fn blob(&self, job: &PackJob, blob: &Wanted, piece: Option<&[u8]>, hands: &mut Hands) {
+    fn blob(&self, job: &PackJob, blob: &Wanted, piece: Option<&mut [u8]>, hands: &mut Hands) {
         let Hands { opener, folders } = hands;
         let pack_opener = self.reader.opener(&job.pack).ok();
         if let (Some(piece), Some(pack)) = (piece, pack_opener)
-            && let Ok(plaintext) = opener.open(&pack.cipher, &pack.hasher, &blob.place, piece)
+            && let Ok(plaintext) = opener.open_in_place(&pack.cipher, &pack.hasher, &blob.place, piece)
         {
             return self.write(blob, plaintext, folders);
         }

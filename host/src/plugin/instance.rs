@@ -1,7 +1,8 @@
 //! One instance of a plugin and the calls on it. Used by the thread that owns it only.
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use wasmtime::component::ResourceAny;
@@ -39,7 +40,14 @@ pub(super) struct Blueprint {
     pub(super) limits: Limits,
     /// What must not be shown.
     pub(super) redaction: Redaction,
+    /// Whether the plugin understands [`OPENED`].
+    pub(super) tells_opened: bool,
+    /// Whether some instance has opened the place.
+    pub(super) opened: AtomicBool,
 }
+
+/// The option by which a plugin learns that another instance has opened the place, so that it need not look again.
+pub(super) const OPENED: &str = "opened";
 
 /// A call, with everything that it needs; cheap to clone, since it may have to be repeated.
 #[derive(Clone)]
@@ -143,11 +151,12 @@ impl Instance {
                 let guest = self.plugin.obnam_chunk_store_chunk_store().store();
                 let answer = guest.call_init(&mut self.store, location, options).await;
                 self.place = Some(self.answered(answer)?);
+                self.blueprint.opened.store(true, Ordering::Relaxed);
                 Ok(Answer::Done)
             }
             Call::Open => {
                 self.forget_place().await?;
-                self.place().await?;
+                self.open(false).await?;
                 Ok(Answer::Done)
             }
             Call::Put { label, id, bytes } => self.put(&label, &id, bytes).await,
@@ -191,10 +200,20 @@ impl Instance {
         if let Some(place) = self.place {
             return Ok(place);
         }
-        let (location, options) = (&self.blueprint.location, &self.blueprint.options);
+        self.open(self.blueprint.tells_opened && self.blueprint.opened.load(Ordering::Relaxed)).await
+    }
+
+    /// Opens the place; `again` says that another instance has done so.
+    async fn open(&mut self, again: bool) -> Result<ResourceAny, Failure> {
+        let blueprint = &self.blueprint;
+        let mut options = Cow::Borrowed(&blueprint.options);
+        if again {
+            options.to_mut().push((OPENED.into(), "yes".into()));
+        }
         let guest = self.plugin.obnam_chunk_store_chunk_store().store();
-        let answer = guest.call_open(&mut self.store, location, options).await;
+        let answer = guest.call_open(&mut self.store, &blueprint.location, &options).await;
         let place = self.answered(answer)?;
+        self.blueprint.opened.store(true, Ordering::Relaxed);
         self.place = Some(place);
         Ok(place)
     }

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// The bundled plugins by scheme.
-const BUNDLED: [(&str, &str); 1] = [("file", "local")];
+const BUNDLED: [(&str, &str); 2] = [("file", "local"), ("s3", "s3-direct")];
 
 /// A location taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]

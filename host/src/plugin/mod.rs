@@ -12,8 +12,9 @@
 //!
 //! The way of a call: [`PluginStore`] (a [`ChunkStore`](crate::store::ChunkStore)) -> `retry` -> `pool` -> `worker` (a
 //! thread) -> `instance` -> the guest. `opening` puts all of it together, with `location`, `options`, `fit` and
-//! `component_cache`.
+//! `component_cache`; `aws` reads keys for S3.
 
+mod aws;
 mod bindings;
 mod component_cache;
 mod engine;
@@ -43,6 +44,9 @@ pub use limits::Limits;
 pub use location::{bundled_for, require_bundled_for};
 pub use opening::{StoreSpec, inspect, open_store};
 pub use store::PluginStore;
+
+/// The plugins that are part of this program.
+pub const BUNDLED: [&str; 2] = ["local", "s3-direct"];
 
 /// Where a plugin comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,24 +1,28 @@
 //! From a file of WebAssembly to an opened store, step by step.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use sha2::{Digest, Sha256};
 
 use super::bindings::{PluginPre, contract};
 use super::grants::{self, Asking, Grants};
 use super::http::{Client, HttpSettings};
-use super::instance::{Answer, Blueprint, Call};
+use super::instance::{Answer, Blueprint, Call, OPENED};
 use super::limits::Limits;
 use super::location;
 use super::output::Redaction;
 use super::pool::Pool;
 use super::sandbox::Sandbox;
 use super::store::PluginStore;
-use super::{OptionInfo, PluginInfo, PluginSource, component_cache, engine, fit, options, retry};
+use super::{OptionInfo, PluginInfo, PluginSource, aws, component_cache, engine, fit, options, retry};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// The bundled plugins; `host/build.rs` compiles them.
-const BUNDLED: [(&str, &[u8]); 1] = [("local", include_bytes!(env!("OBNAM_PLUGIN_LOCAL")))];
+const BUNDLED: [(&str, &[u8]); 2] = [
+    ("local", include_bytes!(env!("OBNAM_PLUGIN_LOCAL"))),
+    ("s3-direct", include_bytes!(env!("OBNAM_PLUGIN_S3_DIRECT"))),
+];
 
 /// The largest file that is taken for a plugin, in bytes.
 const LARGEST: u64 = 256 << 20;
@@ -77,11 +81,8 @@ pub fn open_store(spec: &StoreSpec) -> Result<PluginStore, StoreError> {
     let info = &loaded.info;
     let location = location::parse(&spec.location, &info.name, &info.schemes)?;
     let bundled = matches!(spec.source, PluginSource::Bundled(_));
-    let environment = |name: &str| std::env::var(name).ok();
-    let options = options::complete(&info.name, bundled, &info.options, &spec.options, environment)?;
-    let is_secret = |name: &str| info.options.iter().any(|option| option.secret && option.name == name);
-    let secrets = options.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value.clone());
-    let redaction = Redaction { secrets: secrets.collect() };
+    let options = options_of(info, bundled, &spec.options)?;
+    let redaction = redaction_of(info, &options);
 
     let granted = |grants, client| Blueprint {
         component: loaded.component.clone(),
@@ -93,6 +94,8 @@ pub fn open_store(spec: &StoreSpec) -> Result<PluginStore, StoreError> {
         put_streams: info.put_streams,
         limits: spec.limits,
         redaction: redaction.clone(),
+        tells_opened: loaded.tells_opened,
+        opened: AtomicBool::new(false),
     };
     let ungranted = Pool::new(granted(Grants::default(), None), 1);
     let doing = format!("plan the use of {}", spec.location);
@@ -107,13 +110,52 @@ pub fn open_store(spec: &StoreSpec) -> Result<PluginStore, StoreError> {
         origins => Some(Client::new(origins.to_vec(), &spec.http, spec.workers)?),
     };
     let pool = Pool::new(granted(grants, client), spec.workers);
-    Ok(PluginStore::new(pool, loaded.info, spec.create_dir))
+    let renewal = (aws::concerns(bundled, &info.options) && !aws::are_given(&info.options, &spec.options)).then(|| {
+        let (info, given) = (info.clone(), spec.options.clone());
+        Box::new(move || {
+            let options = options_of(&info, bundled, &given)?;
+            let redaction = redaction_of(&info, &options);
+            Ok((options, redaction))
+        }) as Renewal
+    });
+    Ok(PluginStore::new(pool, loaded.info, spec.create_dir, renewal))
+}
+
+/// Reads the options of a plugin again that can change while it runs: keys.
+pub(super) type Renewal = Box<dyn Fn() -> Result<(Vec<(String, String)>, Redaction), StoreError> + Send + Sync>;
+
+/// All options: those that were given, and those that the environment stands for.
+fn options_of(
+    info: &PluginInfo,
+    bundled: bool,
+    given: &[(String, String)],
+) -> Result<Vec<(String, String)>, StoreError> {
+    let environment = |name: &str| std::env::var(name).ok();
+    if !aws::concerns(bundled, &info.options) {
+        return options::complete(&info.name, bundled, &info.options, given, environment);
+    }
+    let values = aws::read(&environment, !aws::are_given(&info.options, given))?;
+    let lookup = |name: &str| match values.iter().find(|(known, _)| *known == name) {
+        Some((_, value)) => Some(value.clone()),
+        None if name.starts_with("AWS_") => None,
+        None => environment(name),
+    };
+    options::complete(&info.name, bundled, &info.options, given, lookup)
+}
+
+/// What must not be shown, given these options.
+fn redaction_of(info: &PluginInfo, options: &[(String, String)]) -> Redaction {
+    let is_secret = |name: &str| info.options.iter().any(|option| option.secret && option.name == name);
+    let secrets = options.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value.clone());
+    Redaction { secrets: secrets.collect() }
 }
 
 /// A plugin that fits and has said what it is.
 struct Loaded {
     component: PluginPre<Sandbox>,
     info: PluginInfo,
+    /// Whether it can be told that a store was opened before.
+    tells_opened: bool,
 }
 
 impl Loaded {
@@ -138,6 +180,8 @@ impl Loaded {
                 put_streams: false,
                 limits,
                 redaction: Redaction::default(),
+                tells_opened: false,
+                opened: AtomicBool::new(false),
             },
             1,
         );
@@ -146,8 +190,12 @@ impl Loaded {
             _ => None,
         })?;
         let sha256 = hex::encode(Sha256::digest(&bytes));
-        let info = describe(description, sha256, imports).map_err(invalid)?;
-        Ok(Loaded { component, info })
+        let mut info = describe(description, sha256, imports).map_err(invalid)?;
+        // This one is not the user's.
+        let all = info.options.len();
+        info.options.retain(|option| option.name != OPENED);
+        let tells_opened = info.options.len() < all;
+        Ok(Loaded { component, info, tells_opened })
     }
 }
 

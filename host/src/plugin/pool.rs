@@ -1,9 +1,11 @@
 //! The workers of one opened plugin. As many calls are in flight as there are workers; more callers wait.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::failure::Failure;
 use super::instance::{Answer, Blueprint, Call};
+use super::output::Redaction;
 use super::worker::Worker;
 
 /// Some workers, made when they are needed.
@@ -26,6 +28,25 @@ impl Pool {
     /// A pool of at most `size` workers.
     pub(super) fn new(blueprint: Blueprint, size: usize) -> Self {
         Pool { blueprint: Arc::new(blueprint), size: size.max(1), state: Mutex::default(), freed: Condvar::new() }
+    }
+
+    /// A pool of the same size whose instances get other options.
+    pub(super) fn with(&self, options: Vec<(String, String)>, redaction: Redaction) -> Self {
+        let old = &self.blueprint;
+        let blueprint = Blueprint {
+            component: old.component.clone(),
+            plugin: old.plugin.clone(),
+            grants: old.grants.clone(),
+            client: old.client.clone(),
+            location: old.location.clone(),
+            options,
+            put_streams: old.put_streams,
+            limits: old.limits,
+            redaction,
+            tells_opened: old.tells_opened,
+            opened: AtomicBool::new(old.opened.load(Ordering::Relaxed)),
+        };
+        Pool::new(blueprint, self.size)
     }
 
     /// How many calls can be in flight.

@@ -1,12 +1,14 @@
 //! [`PluginStore`]: a plugin as a chunk store.
 
 use std::ops::Range;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 
 use super::bindings::contract;
 use super::failure::Failure;
 use super::instance::{Answer, Call};
+use super::opening::Renewal;
 use super::pool::Pool;
 use super::verify::{self, Cursor, PAGE};
 use super::{PluginInfo, retry};
@@ -15,9 +17,11 @@ use crate::store::{ChunkStore, Finding, ListPage, PutOutcome, RemoveOutcome, Sev
 
 /// A place that a plugin keeps. Calls are checked, repeated where that helps, and bounded in time and memory.
 pub struct PluginStore {
-    pool: Pool,
+    /// Replaced as a whole when keys are renewed.
+    pool: RwLock<Arc<Pool>>,
     info: PluginInfo,
     create_directories: bool,
+    renewal: Option<Renewal>,
 }
 
 impl std::fmt::Debug for PluginStore {
@@ -27,8 +31,28 @@ impl std::fmt::Debug for PluginStore {
 }
 
 impl PluginStore {
-    pub(super) fn new(pool: Pool, info: PluginInfo, create_directories: bool) -> Self {
-        PluginStore { pool, info, create_directories }
+    pub(super) fn new(pool: Pool, info: PluginInfo, create_directories: bool, renewal: Option<Renewal>) -> Self {
+        PluginStore { pool: RwLock::new(Arc::new(pool)), info, create_directories, renewal }
+    }
+
+    fn pool(&self) -> Arc<Pool> {
+        self.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A pool with other keys than those that were refused, if there are any.
+    fn renewed(&self, refused: &Arc<Pool>) -> Option<Arc<Pool>> {
+        let renewal = self.renewal.as_ref()?;
+        let mut pool = self.pool.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&pool, refused) {
+            let (options, redaction) =
+                renewal().inspect_err(|error| tracing::warn!("keys are not renewed: {error}")).ok()?;
+            if options == refused.blueprint.options {
+                return None;
+            }
+            tracing::debug!(plugin = %self.info.name, "the keys have changed; going on with the new ones");
+            *pool = Arc::new(refused.with(options, redaction));
+        }
+        Some(pool.clone())
     }
 
     /// What the plugin says about itself.
@@ -38,9 +62,18 @@ impl PluginStore {
 
     /// Makes a call, as often as it is worth it.
     fn call<T>(&self, doing: &str, call: &Call, check: impl Fn(Answer) -> Result<T, Failure>) -> Result<T, StoreError> {
-        let limits = &self.pool.blueprint.limits;
-        retry::repeat(limits, doing, || self.pool.call(call.clone()).and_then(&check))
-            .map_err(|failure| failure.into_error(&self.info.name, doing))
+        let make =
+            |pool: &Pool| retry::repeat(&pool.blueprint.limits, doing, || pool.call(call.clone()).and_then(&check));
+        let pool = self.pool();
+        let answer = match make(&pool) {
+            // Temporary keys expire.
+            Err(Failure::Answered(error)) if error.kind == StoreErrorKind::Denied => match self.renewed(&pool) {
+                Some(renewed) => make(&renewed),
+                None => Err(Failure::Answered(error)),
+            },
+            answer => answer,
+        };
+        answer.map_err(|failure| failure.into_error(&self.info.name, doing))
     }
 }
 
@@ -55,7 +88,7 @@ fn chunk(label: &Label, id: &ChunkId) -> (String, String) {
 
 impl ChunkStore for PluginStore {
     fn init(&self) -> Result<(), StoreError> {
-        for directory in &self.pool.blueprint.grants.directories {
+        for directory in &self.pool().blueprint.grants.directories {
             if self.create_directories {
                 directory.create()?;
             }
@@ -134,7 +167,7 @@ impl ChunkStore for PluginStore {
                 StoreError::new(StoreErrorKind::Invalid, format!("{text:?} is not where a page of a listing ended"))
             })?),
         };
-        let most = self.pool.blueprint.limits.listing;
+        let most = self.pool().blueprint.limits.listing;
         let plugin_cursor = cursor.as_ref().map(|cursor| cursor.next.clone());
         let call = Call::List { filter: filter.to_wire(), after: plugin_cursor, limit: PAGE };
         let (chunks, next) = self.call("list chunks", &call, |answer| match answer {
@@ -155,7 +188,8 @@ impl ChunkStore for PluginStore {
     }
 
     fn check(&self) -> Result<Vec<Finding>, StoreError> {
-        let redaction = &self.pool.blueprint.redaction;
+        let pool = self.pool();
+        let redaction = &pool.blueprint.redaction;
         self.call("check the store", &Call::Check, |answer| {
             let Answer::Findings(findings) = answer else { return mismatch() };
             let findings = findings.into_iter().map(|finding| Finding {
@@ -172,6 +206,6 @@ impl ChunkStore for PluginStore {
     }
 
     fn parallelism(&self) -> usize {
-        self.pool.size()
+        self.pool().size()
     }
 }

@@ -1,0 +1,253 @@
+//! Chunks as objects: put, get, stat, remove.
+
+use std::cell::RefCell;
+
+use aws_smithy_types::base64;
+
+use crate::exchange::{Answer, Body, Request, send};
+use crate::failures::{self, refused, unavailable};
+use crate::names;
+use crate::settings::Settings;
+use crate::wasi::http::types::Method;
+use crate::xml;
+use crate::{ByteRange, ChunkInfo, Content, Error, PutOutcome, RemoveOutcome};
+
+/// An opened bucket, or a part of one.
+pub struct S3Store {
+    /// Where it is, and who asks.
+    pub settings: Settings,
+    /// The answer whose stream Obnam reads: it has to live until the next call.
+    reading: RefCell<Option<Answer>>,
+}
+
+/// What a HEAD tells.
+struct Head {
+    size: u64,
+    stored: Option<u64>,
+    /// The SHA-256 that the store keeps beside the object, in base64.
+    checksum: Option<String>,
+}
+
+impl S3Store {
+    /// The place, not looked at yet.
+    pub fn at(settings: Settings) -> Result<Self, Error> {
+        if settings.credentials.is_none() {
+            return Err(Error::Denied(format!(
+                "there are no keys for {}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE for keys from \
+                 ~/.aws/credentials",
+                settings.place.describe()
+            )));
+        }
+        Ok(S3Store { settings, reading: RefCell::default() })
+    }
+
+    /// To be called first by each function: Obnam has done with what `get` gave it.
+    pub fn begin(&self) {
+        self.reading.borrow_mut().take();
+    }
+
+    /// What is done to a chunk, for messages.
+    fn doing(&self, what: &str, label: &str, id: &str) -> String {
+        format!("{what} chunk {label}/{id} in {}", self.settings.place.describe())
+    }
+
+    /// Stores a chunk, see the contract. One request, unless the store says that it has the chunk.
+    pub fn put_chunk(&self, label: &str, id: &str, size: u64, content: &Content) -> Result<PutOutcome, Error> {
+        let doing = self.doing("store", label, id);
+        let key = format!("{label}/{id}");
+        let body = match content {
+            Content::Stream(stream) => Body::Stream { content: stream, size, sha256: id },
+            Content::Bytes(bytes) if bytes.len() as u64 == size => Body::Bytes(bytes),
+            Content::Bytes(bytes) => {
+                let message =
+                    format!("could not {doing}: there are {} bytes of content instead of {size}", bytes.len());
+                return Err(Error::Invalid(message));
+            }
+        };
+        let sha256 = names::sha256(id).ok_or_else(|| Error::Invalid(format!("could not {doing}: that is no id")))?;
+        let mut request = create(&key, &base64::encode(sha256), body);
+        if let Some(class) = self.settings.storage_class(label) {
+            request.headers.push(("x-amz-storage-class", class.to_owned()));
+        }
+        let mut answer = send(&self.settings, &request, &doing)?;
+        match answer.status {
+            200 | 201 | 204 => {
+                answer.text(&doing)?;
+                Ok(PutOutcome::Stored)
+            }
+            412 => {
+                answer.text(&doing)?;
+                drop(answer);
+                self.already_present(label, id, size, &base64::encode(sha256), &doing)
+            }
+            _ => Err(refused(&self.settings, &request, answer, &doing)),
+        }
+    }
+
+    /// The answer for a chunk that was there before.
+    fn already_present(
+        &self,
+        label: &str,
+        id: &str,
+        size: u64,
+        sha256: &str,
+        doing: &str,
+    ) -> Result<PutOutcome, Error> {
+        let head = match self.head(&format!("{label}/{id}"), doing) {
+            Ok(head) => head,
+            // Who may create only cannot look. Nobody can know the id of a chunk before it is stored, so what has its
+            // name is the same chunk, stored by a call whose answer was lost.
+            Err(Error::Denied(_)) => return Ok(PutOutcome::AlreadyPresent),
+            Err(Error::NotFound(_)) => {
+                return Err(unavailable(format!("could not {doing}: it comes and goes"), None));
+            }
+            Err(error) => return Err(error),
+        };
+        if head.size != size {
+            return Err(Error::Corrupt(format!(
+                "could not {doing}: something else has its name, {} bytes instead of {size}; remove it there",
+                head.size
+            )));
+        }
+        if head.checksum.is_some_and(|known| is_whole(&known) && known != sha256) {
+            return Err(Error::Corrupt(format!(
+                "could not {doing}: something else has its name, with another checksum; remove it there"
+            )));
+        }
+        Ok(PutOutcome::AlreadyPresent)
+    }
+
+    /// Reads a chunk, see the contract. One request.
+    pub fn get_chunk(&self, label: &str, id: &str, range: Option<ByteRange>) -> Result<Content, Error> {
+        let doing = self.doing("read", label, id);
+        let key = format!("{label}/{id}");
+        if let Some(ByteRange { offset, length: 0 }) = range {
+            // A range of HTTP has at least one byte.
+            let size = self.head(&key, &doing)?.size;
+            return if offset <= size {
+                Ok(Content::Bytes(Vec::new()))
+            } else {
+                Err(beyond(&doing, offset, 0, Some(size)))
+            };
+        }
+        let mut request = Request::new("s3:GetObject", Method::Get, Some(&key));
+        if let Some(ByteRange { offset, length }) = range {
+            let last = offset.checked_add(length - 1).ok_or_else(|| beyond(&doing, offset, length, None))?;
+            request.headers.push(("range", format!("bytes={offset}-{last}")));
+        }
+        let mut answer = send(&self.settings, &request, &doing)?;
+        match (answer.status, range) {
+            (200, None) => {}
+            (206, Some(ByteRange { offset, length })) => self.check_range(&answer, offset, length, &doing)?,
+            // A store that does not know ranges: good enough where the range is at the beginning.
+            (200, Some(ByteRange { offset: 0, length })) if answer.number("content-length") >= Some(length) => {}
+            (200, Some(ByteRange { offset, length })) => match answer.number("content-length") {
+                Some(size) if size < offset.saturating_add(length) => {
+                    return Err(beyond(&doing, offset, length, Some(size)));
+                }
+                _ => {
+                    return Err(Error::Unsupported(format!(
+                        "could not {doing}: the store cannot read parts of objects"
+                    )));
+                }
+            },
+            (416, Some(ByteRange { offset, length })) => {
+                answer.text(&doing)?;
+                return Err(beyond(&doing, offset, length, None));
+            }
+            _ => return Err(refused(&self.settings, &request, answer, &doing)),
+        }
+        let stream = answer.take_stream();
+        *self.reading.borrow_mut() = Some(answer);
+        stream.map(Content::Stream).ok_or_else(|| Error::Other(format!("could not {doing}: the answer has no body")))
+    }
+
+    /// Checks that a partial answer is the part that was asked for: S3 cuts off ranges that are too long.
+    fn check_range(&self, answer: &Answer, offset: u64, length: u64, doing: &str) -> Result<(), Error> {
+        let range = answer.header("content-range").unwrap_or_default();
+        let parsed = range.strip_prefix("bytes ").and_then(|range| {
+            let (span, size) = range.split_once('/')?;
+            let (first, last) = span.split_once('-')?;
+            Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?, size.parse::<u64>().ok()))
+        });
+        match parsed {
+            Some((first, last, _)) if first == offset && last - first + 1 == length => Ok(()),
+            Some((first, _, size)) if first == offset => Err(beyond(doing, offset, length, size)),
+            _ => Err(failures::unavailable(
+                format!("could not {doing}: the store answers with another part than was asked for ({range:?})"),
+                None,
+            )),
+        }
+    }
+
+    fn head(&self, key: &str, doing: &str) -> Result<Head, Error> {
+        let mut request = Request::new("s3:GetObject", Method::Head, Some(key));
+        request.headers.push(("x-amz-checksum-mode", "ENABLED".into()));
+        let answer = send(&self.settings, &request, doing)?;
+        if answer.status != 200 {
+            return Err(refused(&self.settings, &request, answer, doing));
+        }
+        let size = answer
+            .number("content-length")
+            .ok_or_else(|| Error::Other(format!("could not {doing}: the store does not say how many bytes it has")))?;
+        Ok(Head {
+            size,
+            stored: answer.header("last-modified").and_then(xml::http_time),
+            checksum: answer.header("x-amz-checksum-sha256").map(str::to_owned),
+        })
+    }
+
+    /// What is known of a chunk.
+    pub fn stat_chunk(&self, label: &str, id: &str) -> Result<ChunkInfo, Error> {
+        let head = self.head(&format!("{label}/{id}"), &self.doing("look at", label, id))?;
+        Ok(ChunkInfo { label: label.into(), id: id.into(), size: head.size, stored: head.stored })
+    }
+
+    /// Whether there is an object with this key.
+    pub fn exists(&self, key: &str, doing: &str) -> Result<bool, Error> {
+        match self.head(key, doing) {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a chunk.
+    pub fn remove_chunk(&self, label: &str, id: &str) -> Result<RemoveOutcome, Error> {
+        self.remove_object(&format!("{label}/{id}"), &self.doing("remove", label, id))?;
+        Ok(RemoveOutcome::Removed)
+    }
+
+    /// Removes an object, if it is there.
+    pub fn remove_object(&self, key: &str, doing: &str) -> Result<(), Error> {
+        let request = Request::new("s3:DeleteObject", Method::Delete, Some(key));
+        let mut answer = send(&self.settings, &request, doing)?;
+        if matches!(answer.status, 200 | 202 | 204) {
+            answer.text(doing)?;
+            return Ok(());
+        }
+        match refused(&self.settings, &request, answer, doing) {
+            Error::NotFound(_) => Ok(()),
+            error => Err(error),
+        }
+    }
+}
+
+/// The request that stores an object under a key that nothing has yet.
+pub fn create<'a>(key: &'a str, sha256_base64: &str, body: Body<'a>) -> Request<'a> {
+    Request {
+        headers: vec![("if-none-match", "*".into()), ("x-amz-checksum-sha256", sha256_base64.to_owned())],
+        body,
+        ..Request::new("s3:PutObject", Method::Put, Some(key))
+    }
+}
+
+/// Whether a checksum is one of the whole object, not one of the checksums of its parts.
+fn is_whole(checksum: &str) -> bool {
+    !checksum.contains('-')
+}
+
+fn beyond(doing: &str, offset: u64, length: u64, size: Option<u64>) -> Error {
+    let has = size.map_or_else(|| "fewer".to_owned(), |size| size.to_string());
+    Error::Invalid(format!("could not {doing}: it has {has} bytes, not {length} at offset {offset}"))
+}

@@ -1,0 +1,154 @@
+//! Obnam's storage plugin for S3: Amazon's, and whatever else speaks its protocol, straight from the client.
+//!
+//! Layout below bucket and prefix:
+//!
+//! ```text
+//! OBNAM-CHUNK-STORE            the marker: one line of text, says that `init` was here
+//! <label>/<id>                 a chunk
+//! OBNAM-PROBE/<id>             scratch objects of `check`
+//! ```
+//!
+//! A chunk is one object, put by one request, so it is either absent or whole. The request says that it creates only
+//! (`if-none-match: *`), how long the chunk is, and its SHA-256, which is its id: twice, as the hash of the payload
+//! that is signed, and as a checksum that the store keeps. Bytes are spliced between Obnam's stream and the request,
+//! and never enter the sandbox.
+//!
+//! The modules `location`, `names`, `settings`, `signing` and `xml` know nothing of WASI, and are tested without it.
+
+mod chunks;
+mod exchange;
+mod failures;
+mod listing;
+mod location;
+mod marker;
+mod names;
+mod probe;
+mod settings;
+mod signing;
+mod xml;
+
+wit_bindgen::generate!({
+    path: "../../wit",
+    inline: "
+        package obnam:s3-direct;
+        world s3-direct {
+            include obnam:chunk-store/plugin@0.1.0;
+            import wasi:http/types@0.2.12;
+            import wasi:http/outgoing-handler@0.2.12;
+            import wasi:clocks/wall-clock@0.2.12;
+            import wasi:random/random@0.2.12;
+        }
+    ",
+    world: "obnam:s3-direct/s3-direct",
+    generate_all,
+});
+
+use exports::obnam::chunk_store::chunk_store::{
+    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, Guest, GuestStore, OptionHelp, Page,
+    PutOutcome, RemoveOutcome, Store,
+};
+
+use chunks::S3Store;
+use settings::{OPENED, Settings};
+
+struct S3Direct;
+
+impl Guest for S3Direct {
+    type Store = S3Store;
+
+    fn describe() -> Description {
+        Description {
+            name: "s3-direct".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            summary: "Keeps chunks as objects in a bucket of Amazon S3, or of any store that speaks its protocol."
+                .into(),
+            schemes: vec!["s3".into()],
+            options: options(),
+            bodies: Bodies::Stream,
+        }
+    }
+
+    fn plan(location: String, options: Vec<(String, String)>) -> Result<Grants, Error> {
+        let settings = Settings::parse(&location, &options)?;
+        Ok(Grants { directories: Vec::new(), origins: vec![settings.place.origin()] })
+    }
+}
+
+fn options() -> Vec<OptionHelp> {
+    let option = |name: &str, environment: Option<&str>, secret: bool, help: &str| OptionHelp {
+        name: name.into(),
+        help: help.into(),
+        required: false,
+        secret,
+        environment: environment.map(str::to_owned),
+    };
+    vec![
+        option("region", Some("AWS_REGION"), false, "The region of the bucket; default us-east-1."),
+        option(
+            "style",
+            None,
+            false,
+            "Where the bucket stands in an address: path (https://HOST/BUCKET, the default for a HOST of your own) or \
+             virtual (https://BUCKET.HOST, the default for AWS).",
+        ),
+        option(
+            "storage-class",
+            None,
+            false,
+            "Storage classes by label, for example data=STANDARD_IA,tree=STANDARD; default is what the store takes.",
+        ),
+        option("create-bucket", None, false, "Whether init makes the bucket if there is none: yes or no (default)."),
+        option("access-key-id", Some("AWS_ACCESS_KEY_ID"), false, "The name of the key."),
+        option("secret-access-key", Some("AWS_SECRET_ACCESS_KEY"), true, "The key."),
+        option("session-token", Some("AWS_SESSION_TOKEN"), true, "The token that temporary keys come with."),
+        option(OPENED, None, false, "Set by obnam itself to yes when it has opened the store before."),
+    ]
+}
+
+impl GuestStore for S3Store {
+    fn init(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
+        let store = S3Store::at(Settings::parse(&location, &options)?)?;
+        marker::create_in(&store)?;
+        Ok(Store::new(store))
+    }
+
+    fn open(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
+        let store = S3Store::at(Settings::parse(&location, &options)?)?;
+        if !store.settings.opened {
+            marker::require(&store)?;
+        }
+        Ok(Store::new(store))
+    }
+
+    fn put(&self, label: String, id: String, size: u64, content: Content) -> Result<PutOutcome, Error> {
+        self.begin();
+        self.put_chunk(&label, &id, size, &content)
+    }
+
+    fn get(&self, label: String, id: String, range: Option<ByteRange>) -> Result<Content, Error> {
+        self.begin();
+        self.get_chunk(&label, &id, range)
+    }
+
+    fn stat(&self, label: String, id: String) -> Result<ChunkInfo, Error> {
+        self.begin();
+        self.stat_chunk(&label, &id)
+    }
+
+    fn list(&self, filter: String, after: Option<String>, limit: u32) -> Result<Page, Error> {
+        self.begin();
+        listing::page(self, &filter, after.as_deref(), limit as usize)
+    }
+
+    fn remove(&self, label: String, id: String) -> Result<RemoveOutcome, Error> {
+        self.begin();
+        self.remove_chunk(&label, &id)
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, Error> {
+        self.begin();
+        probe::check(self)
+    }
+}
+
+export!(S3Direct);

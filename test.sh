@@ -13,6 +13,7 @@ need_programs git rsync python3 setfattr:attr setfacl:acl
 python3 -c 'import venv, ensurepip' 2>/dev/null || need_packages python3-venv
 PATH=$PATH:$cache/tools/bin
 have cargo-deny || cargo install cargo-deny --version "^0.20" --locked --root "$cache/tools"
+need_garage
 export OBNAM_TEST_CACHE=$cache
 target=${CARGO_TARGET_DIR:-$PWD/target}
 cargo --version

@@ -66,3 +66,11 @@ need_rust() {
     done
     case $(rustup target list --installed) in *wasm32-wasip2*) ;; *) rustup target add wasm32-wasip2 ;; esac
 }
+
+# Garage, the S3 server of the tests; building it takes some minutes, once.
+need_garage() {
+    local version=2.5.0
+    case $("$cache/tools/bin/garage" --version 2>/dev/null || true) in *"$version"*) return ;; esac
+    need_programs cc:build-essential pkg-config
+    cargo install garage --version "$version" --locked --root "$cache/tools"
+}

@@ -2,16 +2,19 @@
 //!
 //! A [`Sandbox`] has a source tree, a repository and one or more *machines* (configuration, memory and caches of the
 //! program), all below one temporary directory. [`tree`] makes source trees and compares them with restored ones,
-//! [`chunks`] does to a repository what broken disks and hostile storage do.
+//! [`chunks`] does to a repository what broken disks and hostile storage do. The repository may also be in a bucket of
+//! one of the S3 stores of [`s3`], with a [`proxy`] in between.
 
 #![allow(clippy::unwrap_used)]
 
 pub mod chunks;
 mod program;
+pub mod proxy;
 pub mod s3;
+pub mod tools;
 pub mod tree;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,6 +26,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use program::obnam;
+
+use s3::Access;
 
 /// Arguments of different types, as one list.
 #[macro_export]
@@ -126,6 +131,8 @@ pub mod libc_signal {
 pub struct Sandbox {
     folder: TempDir,
     machine: Cell<u32>,
+    /// The store that the repository is in; none if it is a directory.
+    store: RefCell<Option<Access>>,
 }
 
 impl Default for Sandbox {
@@ -143,7 +150,7 @@ impl Sandbox {
     /// The same in another directory than the usual one.
     pub fn below(place: &Path) -> Self {
         let folder = tempfile::Builder::new().prefix("obnam-test-").tempdir_in(place).unwrap();
-        let sandbox = Sandbox { folder, machine: Cell::new(0) };
+        let sandbox = Sandbox { folder, machine: Cell::new(0), store: RefCell::new(None) };
         fs::create_dir(sandbox.path("source")).unwrap();
         sandbox.next_machine();
         sandbox
@@ -154,6 +161,39 @@ impl Sandbox {
         let sandbox = Sandbox::new();
         sandbox.obnam(args!["init"]).expect(0);
         sandbox
+    }
+
+    /// The same with its repository in an S3 store, below a prefix of its own. Nothing is there yet.
+    pub fn at_s3(store: &Access) -> Self {
+        let sandbox = Sandbox::new();
+        sandbox.move_to(store);
+        program::provide_compiled_plugins(&sandbox.local().join("cache/obnam"), true);
+        sandbox
+    }
+
+    /// With a fresh repository in an S3 store.
+    pub fn with_repository_at_s3(store: &Access) -> Self {
+        let sandbox = Sandbox::at_s3(store);
+        sandbox.obnam(args!["init"]).expect(0);
+        sandbox
+    }
+
+    /// From now on the store is reached at this address (by way of a proxy, say) and with these keys.
+    pub fn move_to(&self, store: &Access) {
+        *self.store.borrow_mut() = Some(store.clone());
+    }
+
+    /// The prefix of the repository's keys in an S3 store.
+    pub fn prefix(&self) -> String {
+        self.folder.path().file_name().unwrap().to_str().unwrap().to_lowercase()
+    }
+
+    /// What `--repo` is given: the repository's directory or its place in an S3 store.
+    pub fn location(&self) -> OsString {
+        match &*self.store.borrow() {
+            Some(store) => format!("{}/{}", store.location(), self.prefix()).into(),
+            None => self.repository().into(),
+        }
     }
 
     /// A path in the sandbox.
@@ -189,7 +229,7 @@ impl Sandbox {
         for name in ["config", "state", "cache", "home"] {
             fs::create_dir_all(local.join(name)).unwrap();
         }
-        program::provide_compiled_plugins(&local.join("cache/obnam"));
+        program::provide_compiled_plugins(&local.join("cache/obnam"), self.store.borrow().is_some());
     }
 
     /// From now on the program runs on the machine that had this number, beginning with 1.
@@ -208,13 +248,16 @@ impl Sandbox {
         {
             command.env(variable, local.join(name));
         }
+        if let Some(store) = &*self.store.borrow() {
+            command.envs(store.environment());
+        }
         command
     }
 
     /// The program with the sandbox's repository and identity.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = self.bare();
-        command.arg("--repo").arg(self.repository()).arg("--identity").arg(self.identity()).args(arguments);
+        command.arg("--repo").arg(self.location()).arg("--identity").arg(self.identity()).args(arguments);
         command
     }
 

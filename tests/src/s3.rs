@@ -4,6 +4,8 @@
 
 pub mod client;
 pub mod fake;
+pub mod garage;
+pub mod moto;
 pub mod signature;
 
 /// A store as a client knows it.

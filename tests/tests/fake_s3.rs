@@ -1,4 +1,4 @@
-//! The fake S3 is as strict as it says: other tests rely on it. boto3 and other clients were tried by hand.
+//! The fake S3 is as strict as it says, and lets AWS's own client pass: other tests rely on it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -268,4 +268,64 @@ fn buckets() {
     assert_eq!(client.send(&ask).code(), "BucketAlreadyOwnedByYou");
     assert_eq!(client.send(&bucket("HEAD")).header("x-amz-bucket-region"), Some("fake-region-1"));
     assert_eq!(fake.buckets(), ["another", "backups"]);
+}
+
+/// AWS's own client for Python, which signs by code that is not ours.
+const BOTO3: &str = r#"
+import boto3, hashlib, base64, sys, urllib.request, urllib.error
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+endpoint, region, bucket = sys.argv[1:]
+s3 = boto3.client("s3", endpoint_url=endpoint, region_name=region, config=Config(s3={"addressing_style": "path"}))
+body = b"hello" * 1000
+key = "p/odd key+%41/\u00e4=&?#"
+digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+s3.put_object(Bucket=bucket, Key=key, Body=body, ChecksumSHA256=digest, IfNoneMatch="*")
+assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == body
+assert s3.get_object(Bucket=bucket, Key=key, Range="bytes=1-3")["Body"].read() == b"ell"
+assert s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")["ChecksumSHA256"] == digest
+
+def refused(code, call, **arguments):
+    try:
+        call(Bucket=bucket, **arguments)
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == code, error
+        return
+    raise AssertionError(code)
+
+refused("PreconditionFailed", s3.put_object, Key=key, Body=body, IfNoneMatch="*")
+refused("BadDigest", s3.put_object, Key="wrong", Body=b"other", ChecksumSHA256=digest)
+refused("NoSuchKey", s3.get_object, Key="nothing")
+for number in range(25):
+    s3.put_object(Bucket=bucket, Key=f"list/{number % 5}/{number:02}", Body=b"")
+pages = list(s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="list/", PaginationConfig={"PageSize": 7}))
+assert len(pages) == 4 and sum(len(page["Contents"]) for page in pages) == 25, pages
+page = s3.list_objects_v2(Bucket=bucket, Delimiter="/")
+assert [prefix["Prefix"] for prefix in page["CommonPrefixes"]] == ["list/", "p/"], page
+assert s3.list_objects_v2(Bucket=bucket, Prefix="p/")["Contents"][0]["Key"] == key
+s3.head_bucket(Bucket=bucket)
+
+get = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=60)
+assert urllib.request.urlopen(get).read() == body
+put = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "presigned"}, ExpiresIn=60)
+urllib.request.urlopen(urllib.request.Request(put, data=b"data", method="PUT"))
+assert s3.get_object(Bucket=bucket, Key="presigned")["Body"].read() == b"data"
+try:
+    urllib.request.urlopen(get[:-1] + ("0" if get[-1] != "0" else "1"))
+    raise AssertionError("a wrong signature")
+except urllib.error.HTTPError as error:
+    assert error.code == 403
+s3.delete_object(Bucket=bucket, Key=key)
+refused("NoSuchKey", s3.get_object, Key=key)
+"#;
+
+#[test]
+fn another_client_agrees() {
+    let fake = FakeS3::start(Faults::default());
+    let mut command = std::process::Command::new(obnam_tests::s3::moto::python());
+    command.args(["-c", BOTO3, fake.endpoint(), fake.region(), fake.bucket()]);
+    command.env_clear().envs(fake.environment());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

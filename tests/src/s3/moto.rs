@@ -3,6 +3,7 @@
 //! It verifies no signatures. It is installed from PyPI when a test asks for it.
 
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ pub struct Moto {
 impl Moto {
     /// Starts one with an empty bucket, and waits until it answers.
     pub fn start() -> Self {
-        let python = python_with(&format!("moto-{VERSION}"), &format!("moto[server]=={VERSION}"));
+        let python = python();
         let folder = tempfile::Builder::new().prefix("obnam-moto-").tempdir().unwrap();
         let log = folder.path().join("log");
         for _ in 0..5 {
@@ -46,6 +47,11 @@ impl Moto {
         }
         panic!("moto does not start:\n{}", std::fs::read_to_string(log).unwrap_or_default());
     }
+}
+
+/// A Python that has moto, and boto3, AWS's own client, which comes with it.
+pub fn python() -> PathBuf {
+    python_with(&format!("moto-{VERSION}"), &format!("moto[server]=={VERSION}"))
 }
 
 impl Deref for Moto {

@@ -65,8 +65,8 @@ impl Global {
             options,
             cache_dir: Some(dirs.plugin_cache()),
             limits: plugin::Limits::default(),
-            http: plugin::HttpSettings::default(),
-            workers: 4,
+            http: self.http_settings()?,
+            workers: self.connections().into(),
             create_dir: true,
         };
         let store = plugin::open_store(&spec)?;

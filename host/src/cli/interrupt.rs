@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use super::output::complain;
+use crate::plugin;
 
 static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 static LISTENING: AtomicBool = AtomicBool::new(false);
@@ -20,6 +21,7 @@ pub fn install() {
         if again || !LISTENING.load(Ordering::Relaxed) {
             std::process::exit(INTERRUPTED);
         }
+        plugin::give_up();
         complain("obnam: ending; interrupt again to end at once");
     });
     if let Err(error) = handled {

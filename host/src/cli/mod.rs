@@ -17,6 +17,7 @@ mod init;
 pub mod interrupt;
 mod ls;
 mod man;
+mod network;
 mod output;
 mod progress;
 mod restore;
@@ -92,6 +93,8 @@ pub(crate) struct Global {
         hide_short_help = true
     )]
     repository_id: Option<String>,
+    #[command(flatten)]
+    network: network::NetworkArguments,
     /// Print JSON on standard output (docs/json.md)
     #[arg(long, global = true)]
     json: bool,
@@ -232,7 +235,8 @@ fn raise_file_limit() {
 
 fn start_log(verbose: u8) {
     let default = match verbose {
-        0 => "error",
+        // That a store is waited for is worth a word.
+        0 => "error,obnam::waiting=warn",
         1 => "obnam=info",
         _ => "obnam=debug",
     };

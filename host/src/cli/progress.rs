@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use super::output::{Output, Progress};
+use crate::plugin;
 
 /// How often the line is written.
 const INTERVAL: Duration = Duration::from_millis(150);
@@ -117,7 +118,8 @@ fn draw(bar: &ProgressBar, state: State) {
     };
     bar.set_style(ProgressStyle::with_template(template).expect("the templates are good"));
     bar.set_position(state.bytes.0);
-    bar.set_message(state.text);
+    let waiting = plugin::waiting_for().map(|why| format!("waiting for the store: {why}"));
+    bar.set_message(waiting.unwrap_or(state.text));
     bar.tick();
 }
 

@@ -40,12 +40,18 @@ pub struct Settings {
     origins: BTreeMap<&'static str, Origin>,
 }
 
-/// The global options that a profile can give, and their variables.
-const OPTIONS: [(&str, &str); 4] = [
+/// The global options that a profile can give, and their variables if they have one.
+const OPTIONS: [(&str, &str); 10] = [
     ("repo", "OBNAM_REPOSITORY"),
     ("backend", "OBNAM_BACKEND"),
     ("identity", "OBNAM_IDENTITY"),
     ("repository_id", "OBNAM_REPOSITORY_ID"),
+    ("ca_file", ""),
+    ("plain_http", ""),
+    ("proxy", ""),
+    ("connections", ""),
+    ("limit_upload", ""),
+    ("limit_download", ""),
 ];
 
 impl Settings {
@@ -133,7 +139,15 @@ impl Global {
         if !elsewhere {
             settings.fill("backend", &mut self.backend, profile.backend.as_ref());
             settings.fill("repository_id", &mut self.repository_id, profile.repository_id.as_ref());
+            settings.fill("ca_file", &mut self.network.ca_file, profile.ca_file.as_ref());
+            let mut plain = self.network.plain_http.then_some(true);
+            settings.fill("plain_http", &mut plain, profile.plain_http.as_ref());
+            self.network.plain_http = plain == Some(true);
         }
+        settings.fill("proxy", &mut self.network.proxy, profile.proxy.as_ref());
+        settings.fill("connections", &mut self.network.connections, profile.connections.as_ref());
+        settings.fill("limit_upload", &mut self.network.limit_upload, profile.limit_upload.as_ref());
+        settings.fill("limit_download", &mut self.network.limit_download, profile.limit_download.as_ref());
     }
 
     /// The options of the plugin: those of the command line, and those of the profile that they do not replace.

@@ -47,6 +47,11 @@ impl Checker<'_> {
                 self.wrong(identity.place, error.to_string());
             }
         }
+        if let Some(file) = &profile.ca_file
+            && let Err(error) = fs::File::open(&file.value)
+        {
+            self.wrong(file.place, format!("cannot read the CA file {}: {error}", file.value.display()));
+        }
         if let Some(source) = &profile.passphrase {
             self.passphrase(source);
         }

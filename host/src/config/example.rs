@@ -103,6 +103,15 @@ exclude-caches = true
 # one-file-system = true
 # exclude-larger-than = "4G"
 
+# How a store on the network is reached: certificate authorities of one's own, http: without encryption,
+# a proxy, how many connections, how much of the line is taken.
+# ca-file = "~/.config/obnam/ca.pem"
+# plain-http = true
+# proxy = "http://proxy.example:3128"
+# connections = 8
+# limit-upload = "2M"
+# limit-download = "10M"
+
 # What the snapshots are called.
 # tags = ["daily"]
 # host = "laptop"

@@ -63,6 +63,18 @@ pub struct Profile {
     pub identity: Option<Setting<PathBuf>>,
     /// The repository's id.
     pub repository_id: Option<Setting<String>>,
+    /// A file of certificate authorities.
+    pub ca_file: Option<Setting<PathBuf>>,
+    /// Whether unencrypted connections may leave this computer.
+    pub plain_http: Option<Setting<bool>>,
+    /// A proxy.
+    pub proxy: Option<Setting<String>>,
+    /// How many calls of the store are in flight.
+    pub connections: Option<Setting<u16>>,
+    /// How many bytes a second are sent at most.
+    pub limit_upload: Option<Setting<String>>,
+    /// How many bytes a second are received at most.
+    pub limit_download: Option<Setting<String>>,
     /// Where the passphrase comes from.
     pub passphrase: Option<Setting<PassphraseSource>>,
     /// The machine's name in snapshots.
@@ -88,7 +100,7 @@ pub struct Profile {
 }
 
 /// The keys of a profile, as they are written in the file.
-pub const KEYS: [&str; 17] = [
+pub const KEYS: [&str; 23] = [
     "repository",
     "backend",
     "options",
@@ -106,4 +118,10 @@ pub const KEYS: [&str; 17] = [
     "exclude-larger-than",
     "ignore-file",
     "one-file-system",
+    "ca-file",
+    "plain-http",
+    "proxy",
+    "connections",
+    "limit-upload",
+    "limit-download",
 ];

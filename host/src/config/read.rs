@@ -140,6 +140,12 @@ impl Reader<'_> {
                 "exclude-caches" => profile.exclude_caches = self.flag(name, value),
                 "one-file-system" => profile.one_file_system = self.flag(name, value),
                 "exclude-larger-than" => profile.exclude_larger_than = self.string(name, value),
+                "ca-file" => profile.ca_file = self.path(name, value),
+                "plain-http" => profile.plain_http = self.flag(name, value),
+                "proxy" => profile.proxy = self.string(name, value),
+                "connections" => profile.connections = self.count(name, value),
+                "limit-upload" => profile.limit_upload = self.string(name, value),
+                "limit-download" => profile.limit_download = self.string(name, value),
                 "passphrase" => self.wrong(key.span(), SECRET.into()),
                 _ => self.unknown(key, &KEYS),
             }
@@ -184,6 +190,16 @@ impl Reader<'_> {
             self.kind(key, value, "true or false");
         }
         flag
+    }
+
+    /// A whole number from 1 to 256.
+    fn count(&mut self, key: &str, value: &Value<'_>) -> Option<Setting<u16>> {
+        let number = value.get_ref().as_integer().and_then(|number| number.as_str().parse::<u16>().ok());
+        let count = number.filter(|number| (1..=256).contains(number)).map(|count| self.setting(value.span(), count));
+        if count.is_none() {
+            self.kind(key, value, "a whole number from 1 to 256");
+        }
+        count
     }
 
     fn list<T>(

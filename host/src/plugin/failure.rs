@@ -1,5 +1,6 @@
 //! How one call on one instance can fail, before anybody decides whether to repeat it.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::bindings::contract;
@@ -17,6 +18,15 @@ pub(super) enum Failure {
     Broken(String),
     /// The answer cannot be right.
     Wrong(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Answered(error) => f.write_str(&error.message),
+            Failure::Stopped(why) | Failure::Broken(why) | Failure::Wrong(why) => f.write_str(why),
+        }
+    }
 }
 
 impl Failure {

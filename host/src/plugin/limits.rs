@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::http::HttpSettings;
+
 /// What a plugin may use, and for how long. The defaults suit real stores; tests lower them.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -31,13 +33,15 @@ pub struct Limits {
     pub min_rate: u64,
     /// How often a call is made when the instance traps or runs out of time, the first one included. Default: 3.
     pub instance_tries: usize,
-    /// How often a call is made when the place is unavailable, the first one included. Default: 5.
+    /// How often a call is made when the place is unavailable, the first one included. Default: 100, so that
+    /// `retry_total` decides.
     pub unavailable_tries: usize,
     /// The pause before the first repetition; it doubles from one to the next, with jitter. Default: 200 ms.
     pub retry_pause: Duration,
-    /// The longest pause, also when the place asks for a longer one. Default: 60 s.
+    /// The longest pause, unless the place asks for a longer one. Default: 30 s.
     pub retry_pause_max: Duration,
-    /// No repetition is begun after this time. Default: 10 min.
+    /// No repetition is begun after this time. Default: 5 min: a server may be started anew, or a line be gone, while a
+    /// backup runs.
     pub retry_total: Duration,
     /// How many chunks one listing may have. Default: 100 million.
     pub listing: u64,
@@ -58,16 +62,28 @@ impl Default for Limits {
             call: Duration::from_secs(15 * 60),
             min_rate: 16 << 10,
             instance_tries: 3,
-            unavailable_tries: 5,
+            unavailable_tries: 100,
             retry_pause: Duration::from_millis(200),
-            retry_pause_max: Duration::from_secs(60),
-            retry_total: Duration::from_secs(10 * 60),
+            retry_pause_max: Duration::from_secs(30),
+            retry_total: Duration::from_secs(5 * 60),
             listing: 100_000_000,
         }
     }
 }
 
 impl Limits {
+    /// The same for the first contact: a wrong name, or a server that is not there at all, is told within seconds.
+    pub(super) fn first_contact(&self) -> Limits {
+        Limits { unavailable_tries: self.unavailable_tries.min(4), ..*self }
+    }
+
+    /// The same where the user makes transfers slow himself: all calls in flight share what he allows.
+    pub(super) fn with_bandwidth(&self, http: &HttpSettings, workers: usize) -> Limits {
+        let slowest = [http.limit_upload, http.limit_download].into_iter().flatten().min();
+        let share = slowest.map(|rate| (rate.get() / 2 / workers.max(1) as u64).max(1));
+        Limits { min_rate: share.map_or(self.min_rate, |share| share.min(self.min_rate)), ..*self }
+    }
+
     /// How long a call that moves this many bytes may take altogether.
     pub(super) fn call_time(&self, bytes: u64) -> Duration {
         self.call.saturating_add(Duration::from_secs(bytes / self.min_rate.max(1)))

@@ -7,7 +7,7 @@
 //! - Whatever a plugin does, its caller gets an answer or an error in bounded time and memory, and other plugins and
 //!   stores of the process do not notice (`limits`, `worker`, `progress`).
 //! - Everything that it answers is checked (`verify`, `streams`, `store`).
-//! - Nobody else repeats calls (`retry`).
+//! - Nobody else repeats calls (`retry`, `waiting`).
 //! - WebAssembly costs nothing before the first store is opened (`engine`).
 //!
 //! The way of a call: [`PluginStore`] (a [`ChunkStore`](crate::store::ChunkStore)) -> `retry` -> `pool` -> `worker` (a
@@ -35,6 +35,7 @@ mod sandbox;
 mod store;
 mod streams;
 mod verify;
+mod waiting;
 mod worker;
 
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ pub use limits::Limits;
 pub use location::{bundled_for, require_bundled_for};
 pub use opening::{StoreSpec, inspect, open_store};
 pub use store::PluginStore;
+pub use waiting::{give_up, waiting_for};
 
 /// The plugins that are part of this program.
 pub const BUNDLED: [&str; 2] = ["local", "s3-direct"];

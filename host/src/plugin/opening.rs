@@ -84,6 +84,7 @@ pub fn open_store(spec: &StoreSpec) -> Result<PluginStore, StoreError> {
     let options = options_of(info, bundled, &spec.options)?;
     let redaction = redaction_of(info, &options);
 
+    let limits = spec.limits.with_bandwidth(&spec.http, spec.workers);
     let granted = |grants, client| Blueprint {
         component: loaded.component.clone(),
         plugin: info.name.clone(),
@@ -92,7 +93,7 @@ pub fn open_store(spec: &StoreSpec) -> Result<PluginStore, StoreError> {
         location: location.text.clone(),
         options: options.clone(),
         put_streams: info.put_streams,
-        limits: spec.limits,
+        limits,
         redaction: redaction.clone(),
         tells_opened: loaded.tells_opened,
         opened: AtomicBool::new(false),

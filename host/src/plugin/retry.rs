@@ -1,18 +1,19 @@
 //! Which calls are repeated, how often, and after which pause. Nobody else in the program repeats calls of a store.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 
 use super::failure::Failure;
 use super::limits::Limits;
+use super::waiting;
 use crate::store::StoreErrorKind;
 
 /// Makes a call until it works, or is not worth another try.
 ///
-/// Repeated are: `unavailable` and broken streams after a pause that doubles (or the one that the place asks for), and
-/// instances that trapped or were stopped, at once, since their successor is a new one.
+/// Repeated are: `unavailable` and broken streams after a pause that doubles (or the one that the place asks for, where
+/// that is longer), and instances that trapped or were stopped, at once, since their successor is a new one. When the
+/// user wants to end, nothing is.
 pub(super) fn repeat<T>(
     limits: &Limits,
     doing: &str,
@@ -33,9 +34,7 @@ pub(super) fn repeat<T>(
         };
         let pause = match &failure {
             Failure::Answered(error) => match error.kind {
-                StoreErrorKind::Unavailable(asked) => {
-                    pauses.next().map(|pause| asked.map_or(pause, |asked| pause.max(asked)).min(limits.retry_pause_max))
-                }
+                StoreErrorKind::Unavailable(asked) => pauses.next().map(|pause| pause.max(asked.unwrap_or_default())),
                 _ => None,
             },
             Failure::Broken(_) => pauses.next(),
@@ -48,7 +47,9 @@ pub(super) fn repeat<T>(
         match pause {
             Some(pause) if started.elapsed() + pause < limits.retry_total => {
                 tracing::debug!(target: "obnam::plugin", "repeating to {doing} after {pause:?}: {failure:?}");
-                thread::sleep(pause);
+                if !waiting::pause(pause, &failure) {
+                    return Err(failure);
+                }
             }
             _ => return Err(failure),
         }
@@ -62,7 +63,7 @@ mod tests {
 
     fn limits() -> Limits {
         let short = Duration::from_millis(1);
-        Limits { retry_pause: short, retry_pause_max: 5 * short, ..Limits::default() }
+        Limits { unavailable_tries: 5, retry_pause: short, retry_pause_max: 5 * short, ..Limits::default() }
     }
 
     /// How often a call that always fails so is made.
@@ -80,13 +81,15 @@ mod tests {
     fn only_what_may_pass_is_repeated() {
         let answered = |kind| Failure::Answered(StoreError::new(kind, "no"));
         assert_eq!(tries(&answered(StoreErrorKind::Unavailable(None))), 5);
-        assert_eq!(tries(&answered(StoreErrorKind::Unavailable(Some(Duration::from_secs(9))))), 5);
+        assert_eq!(tries(&answered(StoreErrorKind::Unavailable(Some(Duration::from_millis(9))))), 5);
         assert_eq!(tries(&Failure::Broken("stream".into())), 5);
         assert_eq!(tries(&Failure::Stopped("trap".into())), 3);
         assert_eq!(tries(&Failure::Wrong("bytes".into())), 1);
         for kind in [StoreErrorKind::Denied, StoreErrorKind::Quota, StoreErrorKind::NotFound, StoreErrorKind::Other] {
             assert_eq!(tries(&answered(kind)), 1);
         }
+        // A place that asks for more time than there is at all is not waited for.
+        assert_eq!(tries(&answered(StoreErrorKind::Unavailable(Some(Duration::from_secs(3600))))), 1);
     }
 
     #[test]
@@ -99,5 +102,19 @@ mod tests {
         });
         assert!(result.is_err());
         assert_eq!(count, 1);
+    }
+
+    #[test]
+    fn a_store_that_is_away_for_two_minutes_is_waited_for() {
+        let limits = Limits::default();
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(limits.retry_pause)
+            .with_max_delay(limits.retry_pause_max)
+            .with_max_times(limits.unavailable_tries - 1)
+            .build();
+        assert!(pauses.sum::<Duration>() > limits.retry_total);
+        assert!(limits.retry_total >= Duration::from_secs(240));
+        let first = limits.first_contact();
+        assert!(first.retry_pause * 2u32.pow(first.unavailable_tries as u32) < Duration::from_secs(5));
     }
 }

@@ -62,8 +62,12 @@ impl PluginStore {
 
     /// Makes a call, as often as it is worth it.
     fn call<T>(&self, doing: &str, call: &Call, check: impl Fn(Answer) -> Result<T, Failure>) -> Result<T, StoreError> {
-        let make =
-            |pool: &Pool| retry::repeat(&pool.blueprint.limits, doing, || pool.call(call.clone()).and_then(&check));
+        let first = matches!(call, Call::Init | Call::Open);
+        let make = |pool: &Pool| {
+            let limits = &pool.blueprint.limits;
+            let limits = if first { limits.first_contact() } else { *limits };
+            retry::repeat(&limits, doing, || pool.call(call.clone()).and_then(&check))
+        };
         let pool = self.pool();
         let answer = match make(&pool) {
             // Temporary keys expire.

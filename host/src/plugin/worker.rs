@@ -13,6 +13,10 @@ use super::engine;
 use super::failure::Failure;
 use super::instance::{Answer, Blueprint, Call, Instance};
 use super::progress::Progress;
+use super::waiting;
+
+/// How long nothing may move once the user wants to end.
+const GIVEN_UP: Duration = Duration::from_secs(2);
 
 struct Job {
     call: Call,
@@ -70,7 +74,11 @@ impl Worker {
             if self.progress.steps() != steps {
                 (steps, moved) = (self.progress.steps(), now);
             }
-            let why = if now - moved >= idle {
+            // The user wants to end: what moves may go on.
+            let hasty = now - moved >= GIVEN_UP && waiting::has_given_up();
+            let why = if hasty {
+                "the user interrupts it".into()
+            } else if now - moved >= idle {
                 format!("nothing moved for {idle:?}")
             } else if now - started >= total {
                 format!("the call took longer than {total:?}")

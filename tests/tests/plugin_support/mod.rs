@@ -41,6 +41,7 @@ pub fn test_limits() -> Limits {
         idle: Duration::from_secs(20),
         call: Duration::from_secs(60),
         memory: 64 << 20,
+        unavailable_tries: 5,
         retry_pause: Duration::from_millis(5),
         retry_pause_max: Duration::from_millis(50),
         ..Limits::default()

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::file;
+use crate::cli::network::parse_rate;
 use crate::cli::output::{Output, count, printable};
 use crate::cli::select::parse_size;
 use crate::cli::{Failure, Global, exit};
@@ -36,6 +37,11 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     for limit in profiles.iter().filter_map(|profile| profile.exclude_larger_than.as_ref()) {
         if let Err(error) = parse_size(&limit.value) {
             mistakes.push(Mistake { place: Some(limit.place), message: error.to_string(), warning: false });
+        }
+    }
+    for rate in profiles.iter().flat_map(|profile| [&profile.limit_upload, &profile.limit_download]).flatten() {
+        if let Err(error) = parse_rate(&rate.value) {
+            mistakes.push(Mistake { place: Some(rate.place), message: error.to_string(), warning: false });
         }
     }
     mistakes.sort_by_key(|mistake| mistake.place);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::file;
 use crate::cli::context::host_name;
+use crate::cli::network::shown_proxy;
 use crate::cli::output::{Output, printable};
 use crate::cli::settings::Origin;
 use crate::cli::{Failure, Global, exit};
@@ -126,7 +127,26 @@ fn entries(global: &Global) -> Result<Vec<Entry>, Failure> {
     if let Some(limit) = &profile.exclude_larger_than {
         add("exclude-larger-than", json!(limit.value), Origin::Profile(limit.place));
     }
+    network(global, &mut add);
     Ok(entries)
+}
+
+/// What is said of the network; nothing about what nobody has set.
+fn network(global: &Global, add: &mut impl FnMut(&str, Value, Origin)) {
+    let network = &global.network;
+    let values = [
+        ("ca-file", network.ca_file.as_ref().map(|path| json!(path.display().to_string()))),
+        ("plain-http", network.plain_http.then(|| json!(true))),
+        ("proxy", network.proxy.as_deref().map(|proxy| json!(shown_proxy(proxy)))),
+        ("connections", network.connections.map(|count| json!(count))),
+        ("limit-upload", network.limit_upload.as_ref().map(|rate| json!(rate))),
+        ("limit-download", network.limit_download.as_ref().map(|rate| json!(rate))),
+    ];
+    for (key, value) in values {
+        if let Some(value) = value {
+            add(key, value, global.settings.origin(&key.replace('-', "_")));
+        }
+    }
 }
 
 /// Where the passphrase comes from, and never what it is.

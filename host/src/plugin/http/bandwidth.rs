@@ -1,8 +1,30 @@
 //! Limits of the bandwidth.
 
 use std::num::NonZeroU64;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
+
+/// A way that bytes can go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Up,
+    Down,
+}
+
+/// The bucket of this process for a direction and a rate: stores that are limited alike share it.
+pub(super) fn bucket(direction: Direction, rate: NonZeroU64) -> Arc<Bucket> {
+    static BUCKETS: Mutex<Vec<(Direction, Weak<Bucket>)>> = Mutex::new(Vec::new());
+    let mut buckets = BUCKETS.lock().unwrap_or_else(PoisonError::into_inner);
+    buckets.retain(|(_, bucket)| bucket.strong_count() > 0);
+    let mut known = buckets.iter().filter(|(known, _)| *known == direction).filter_map(|(_, bucket)| bucket.upgrade());
+    let found = known.find(|bucket| bucket.rate == rate);
+    drop(known);
+    found.unwrap_or_else(|| {
+        let bucket = Arc::new(Bucket::new(rate));
+        buckets.push((direction, Arc::downgrade(&bucket)));
+        bucket
+    })
+}
 
 /// How much time's worth of bytes may be taken in advance.
 const BURST: Duration = Duration::from_millis(100);

@@ -7,10 +7,11 @@ use http::{Method, Request};
 use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::{Error as Code, RequestOptions, WasiBody};
 
-use super::bandwidth::Bucket;
+use super::bandwidth::{self, Direction};
 use super::connect::Connector;
 use super::fault::Fault;
 use super::origin::Origin;
+use super::proxy::Proxy;
 use super::seats::Seats;
 use super::settings::HttpSettings;
 use super::{background, tls};
@@ -67,8 +68,9 @@ impl Client {
         let connector = Connector {
             background: background::runtime()?,
             tls,
-            up: settings.limit_upload.map(|rate| Arc::new(Bucket::new(rate))),
-            down: settings.limit_download.map(|rate| Arc::new(Bucket::new(rate))),
+            proxy: settings.proxy.as_deref().map(Proxy::parse).transpose()?,
+            up: settings.limit_upload.map(|rate| bandwidth::bucket(Direction::Up, rate)),
+            down: settings.limit_download.map(|rate| bandwidth::bucket(Direction::Down, rate)),
         };
         Ok(Arc::new(Client {
             granted,

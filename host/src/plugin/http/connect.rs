@@ -20,6 +20,7 @@ use super::address;
 use super::bandwidth::Bucket;
 use super::fault::Fault;
 use super::origin::Origin;
+use super::proxy::Proxy;
 use super::seats::Connection;
 use super::wire::{Activity, Gather, Wire};
 
@@ -33,6 +34,7 @@ const HEAD_START: Duration = Duration::from_millis(250);
 pub(super) struct Connector {
     pub(super) background: &'static Handle,
     pub(super) tls: Option<TlsConnector>,
+    pub(super) proxy: Option<Proxy>,
     pub(super) up: Option<Arc<Bucket>>,
     pub(super) down: Option<Arc<Bucket>>,
 }
@@ -55,11 +57,16 @@ impl Connector {
     }
 
     async fn make(&self, origin: Origin, named: bool) -> Result<Connection, Fault> {
-        let addresses = look_up(&origin, named).await?;
-        let socket = reach(addresses).await?;
+        let socket = match &self.proxy {
+            None => reach(look_up(&origin, named).await?).await?,
+            Some(proxy) => Self::reach_proxy(proxy, &origin, named).await?,
+        };
         let _ = socket.set_nodelay(true);
         let activity = Arc::new(Activity::new());
-        let wire = Wire::new(socket, activity.clone(), self.up.clone(), self.down.clone());
+        let mut wire = Wire::new(socket, activity.clone(), self.up.clone(), self.down.clone());
+        if let Some(proxy) = &self.proxy {
+            proxy.tunnel(&mut wire, &origin).await?;
+        }
         match &self.tls {
             Some(tls) if origin.secure => {
                 let name = ServerName::try_from(origin.host.clone());
@@ -71,6 +78,15 @@ impl Connector {
             }
             _ => self.begin(wire, origin, activity).await,
         }
+    }
+
+    /// Connects to the proxy, which the user named. It looks up names itself, so that only addresses can be checked.
+    async fn reach_proxy(proxy: &Proxy, origin: &Origin, named: bool) -> Result<TcpStream, Fault> {
+        if origin.address().is_some() {
+            look_up(origin, named).await?;
+        }
+        let reached = async { reach(look_up(&proxy.origin, true).await?).await }.await;
+        reached.map_err(|fault| Fault { why: format!("the proxy {}: {}", proxy.origin, fault.why), ..fault })
     }
 
     /// Begins to speak HTTP.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -26,13 +27,15 @@ use crate::plugin::progress::Progress;
 /// The body of a request, and whether all of it was taken.
 pub(super) struct Outgoing {
     body: WasiBody,
+    /// How many bytes are still to come, where the guest said it.
+    left: Option<u64>,
     taken: Arc<AtomicBool>,
 }
 
 impl Outgoing {
-    fn new(body: WasiBody) -> Self {
-        let taken = Arc::new(AtomicBool::new(body.is_end_stream()));
-        Outgoing { body, taken }
+    fn new(body: WasiBody, length: Option<u64>) -> Self {
+        let taken = Arc::new(AtomicBool::new(body.is_end_stream() || length == Some(0)));
+        Outgoing { body, left: length, taken }
     }
 }
 
@@ -42,14 +45,23 @@ impl Body for Outgoing {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Code>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        if matches!(frame, Poll::Ready(None)) {
+        let ended = match &frame {
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.left = self.left.map(|left| left.saturating_sub(bytes));
+                self.left == Some(0)
+            }
+            _ => false,
+        };
+        if ended {
             self.taken.store(true, Ordering::Release);
         }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.taken.load(Ordering::Acquire)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -101,9 +113,11 @@ impl Client {
 /// The request as it goes to the server itself: with a path only.
 fn prepare(request: Request<WasiBody>) -> Request<Outgoing> {
     let (mut parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().cloned();
-    parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
-    Request::from_parts(parts, Outgoing::new(body))
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    parts.uri = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
+    let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    Request::from_parts(parts, Outgoing::new(body, length))
 }
 
 /// A seat and a connection in use.

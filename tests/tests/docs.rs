@@ -119,7 +119,8 @@ fn policies_grant_what_is_needed_and_no_more() {
         };
         texts(&statement["Resource"]).into_iter().map(label).collect()
     };
-    let small = ["OBNAM-CHUNK-STORE", "repository", "roster", "credential", "client", "snapshot", "index", "note", "tombstone"];
+    let small =
+        ["OBNAM-CHUNK-STORE", "repository", "roster", "credential", "client", "snapshot", "index", "note", "tombstone"];
     assert_eq!(labels("s3:GetObject"), small);
     assert_eq!(labels("s3:PutObject"), ["data", "tree", "index", "snapshot"]);
 }

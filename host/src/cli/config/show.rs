@@ -136,7 +136,7 @@ fn network(global: &Global, add: &mut impl FnMut(&str, Value, Origin)) {
     let network = &global.network;
     let values = [
         ("ca-file", network.ca_file.as_ref().map(|path| json!(path.display().to_string()))),
-        ("plain-http", network.plain_http.then(|| json!(true))),
+        ("plain-http", network.plain_http.then_some(json!(true))),
         ("proxy", network.proxy.as_deref().map(|proxy| json!(shown_proxy(proxy)))),
         ("connections", network.connections.map(|count| json!(count))),
         ("limit-upload", network.limit_upload.as_ref().map(|rate| json!(rate))),

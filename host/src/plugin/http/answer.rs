@@ -150,6 +150,6 @@ impl Body for Answer {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.size.clone()
+        self.size
     }
 }

@@ -1,7 +1,10 @@
 //! Plugins and the network: what they reach, what they do not, and what becomes of servers that misbehave.
 
-mod plugin_http_server;
+#[path = "../plugin_support/mod.rs"]
 mod plugin_support;
+#![allow(clippy::unwrap_used)]
+
+mod server;
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -9,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use obnam::plugin::{HttpSettings, Limits, PluginSource, PluginStore, StoreSpec, open_store};
 use obnam::store::{ChunkStore, StoreError, StoreErrorKind};
-use plugin_http_server::{Server, closed_port, silence};
 use plugin_support::{chunk, label, test_limits};
+use server::{Server, closed_port, silence};
 
 /// A spec of the guest that keeps chunks on a web server.
 fn web(location: &str, options: &[(&str, &str)]) -> StoreSpec {

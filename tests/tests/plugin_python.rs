@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use obnam::chunk::{ChunkId, LabelFilter};
-use obnam::plugin::{Limits, PluginSource, PluginStore, StoreSpec, inspect, open_store};
+use obnam::plugin::{HttpSettings, Limits, PluginSource, PluginStore, StoreSpec, inspect, open_store};
 use obnam::store::{ChunkStore, PutOutcome, RemoveOutcome, StoreErrorKind};
 use plugin_support::{chunk, label, text};
 
@@ -91,6 +91,7 @@ fn open(component: &Path, directory: &Path, answer: &str) -> PluginStore {
         options: vec![("answer".into(), answer.into())],
         cache_dir: Some(cache().join("compiled")),
         limits: Limits::default(),
+        http: HttpSettings::default(),
         workers: 1,
         create_dir: true,
     });

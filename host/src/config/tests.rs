@@ -39,6 +39,12 @@ exclude-caches = true
 exclude-larger-than = "4G"
 ignore-file = [".gitignore"]
 one-file-system = true
+ca-file = "~/ca.pem"
+plain-http = true
+proxy = "http://proxy.example:3128"
+connections = 16
+limit-upload = "2M"
+limit-download = "10M"
 
 [profile.other]
 repository = "s3://bucket/path"
@@ -69,6 +75,12 @@ passphrase-file = "~/passphrase"
     assert_eq!(home.ignore_file[0].value, ".gitignore");
     assert!(home.exclude_caches.as_ref().is_some_and(|flag| flag.value));
     assert!(home.one_file_system.as_ref().is_some_and(|flag| flag.value));
+    assert_eq!(home.ca_file.as_ref().expect("set").value, Path::new("/home/me/ca.pem"));
+    assert!(home.plain_http.as_ref().is_some_and(|flag| flag.value));
+    assert_eq!(home.proxy.as_ref().expect("set").value, "http://proxy.example:3128");
+    assert_eq!(home.connections.as_ref().expect("set").value, 16);
+    let rates = [&home.limit_upload, &home.limit_download].map(|rate| rate.as_ref().expect("set").value.clone());
+    assert_eq!(rates, ["2M", "10M"]);
     let command = &home.passphrase.as_ref().expect("set").value;
     assert_eq!(command, &PassphraseSource::Command("pass show obnam".into()));
     let other = config.profile("other").expect("is there");

@@ -1,8 +1,9 @@
 //! Plugins and the network: what they reach, what they do not, and what becomes of servers that misbehave.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "../plugin_support/mod.rs"]
 mod plugin_support;
-#![allow(clippy::unwrap_used)]
 
 mod server;
 

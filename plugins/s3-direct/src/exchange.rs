@@ -119,11 +119,15 @@ pub fn send(settings: &Settings, request: &Request, doing: &str) -> Result<Answe
         .and_then(|()| outgoing.set_authority(Some(&settings.place.authority)))
         .and_then(|()| outgoing.set_path_with_query(Some(&path)))
         .map_err(|()| defect("the request is not accepted by the sandbox"))?;
-    let body = outgoing.body().map_err(|()| defect("the request has no body"))?;
+    // A body that is taken and left empty would be announced as chunks, and keep the connection from being used again.
+    let body = match &request.body {
+        Body::Nothing => None,
+        _ => Some(outgoing.body().map_err(|()| defect("the request has no body"))?),
+    };
     let authority = &settings.place.authority;
     let answer =
         outgoing_handler::handle(outgoing, None).map_err(|code| failures::transport(&code, doing, authority))?;
-    let sent = send_body(&request.body, body, doing);
+    let sent = body.map_or(Ok(()), |body| send_body(&request.body, body, doing));
     if let Err(NotSent::Wrong(error)) = sent {
         return Err(error);
     }

@@ -229,6 +229,10 @@ fn decide(
     let mut state = state.lock().unwrap();
     let mut answer = match trouble.and_then(instead) {
         Some(answer) => answer,
+        None if request.headers.contains_key("transfer-encoding") && request.method != Method::PUT => {
+            let message = "A header you provided implies functionality that is not implemented";
+            Refused::new(501, "NotImplemented", message).with("Header", "Transfer-Encoding").answer(&request.path)
+        }
         None if is_unmeasured(request) => {
             let message = "You must provide the Content-Length HTTP header.";
             Refused::new(411, "MissingContentLength", message).answer(&request.path)

@@ -164,7 +164,7 @@ fn the_nearest_word_counts() {
     };
     let repository = json!(sandbox.repository());
     let all = shown(&mut profile());
-    assert_eq!(value(&all, "repository"), (&repository, &json!({ "kind": "profile", "line": 3 })));
+    assert_eq!(value(&all, "repository"), (&repository, &json!({ "kind": "profile", "line": 3, "profile": "home" })));
     assert_eq!(value(&all, "tags").0, "daily");
     assert_eq!(value(&all, "exclude-caches"), (&json!(false), &json!({ "kind": "default" })));
     assert_eq!(value(&all, "passphrase").0, "none: the identity is used");
@@ -192,6 +192,24 @@ fn the_nearest_word_counts() {
     write(&sandbox, &format!("{HOME}repository-id = \"{}\"\noptions = {{ no = \"such\" }}\n", "1".repeat(64)));
     run(profile().arg("snapshots")).expect(17).says(&["no option \"no\""]);
     run(profile().arg("-r").arg(sandbox.repository()).arg("snapshots")).expect(0);
+}
+
+#[test]
+fn a_profile_builds_on_another() {
+    let sandbox = sandbox(&format!("{HOME}[profile.more]\nextends = \"home\"\nsources = [\"@/elsewhere\"]\n"));
+    bare(&sandbox, &["-p", "more", "backup"]).expect(0);
+    let elsewhere = sandbox.path("elsewhere");
+    assert_eq!(paths(&sandbox), json!({ "paths": [elsewhere], "tags": ["daily", "home"], "host": "laptop" }));
+    let all = shown(sandbox.bare().args(["-p", "more"]));
+    assert_eq!(value(&all, "host").1, &json!({ "kind": "profile", "line": 7, "profile": "home" }));
+    assert_eq!(value(&all, "sources").1, &json!({ "kind": "profile", "line": 10, "profile": "more" }));
+    let text = bare(&sandbox, &["-p", "more", "config", "show"]).expect(0).text();
+    assert!(text.contains("line 7, profile home\n") && text.contains("line 10\n"), "{text}");
+    bare(&sandbox, &["config", "check"]).expect(0);
+    write(&sandbox, &format!("{HOME}[profile.more]\nextends = \"hone\"\n"));
+    bare(&sandbox, &["-p", "more", "backup"]).expect(17).says(&["config.toml:9:11", "did you mean \"home\"?"]);
+    let text = bare(&sandbox, &["config", "check"]).expect(17).text();
+    assert!(text.contains("config.toml:9:11: error: extends in [profile.more]: there is no profile"), "{text}");
 }
 
 #[test]

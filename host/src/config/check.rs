@@ -1,6 +1,7 @@
 //! Whether what a profile names is there and usable. Only local files are looked at: no storage is asked, and no command
 //! is run unless that is wished for.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -14,17 +15,23 @@ use crate::select::{Marker, Patterns, argument, read_file};
 /// Everything that is wrong or odd with what the profiles name, in the order of the file. `run`: passphrase commands are
 /// run.
 pub fn profiles<'c>(config: &'c Config, profiles: impl IntoIterator<Item = &'c Profile>, run: bool) -> Vec<Mistake> {
-    let mut checker = Checker { path: &config.path, run, mistakes: Vec::new() };
+    let extended = config.profiles.values().filter_map(|profile| profile.extends.as_ref());
+    let extended = extended.map(|name| name.value.as_str()).collect();
+    let mut checker = Checker { path: &config.path, run, extended, mistakes: Vec::new() };
     for profile in profiles {
         checker.profile(profile);
     }
     checker.mistakes.sort_by_key(|mistake| mistake.place);
+    // What is inherited stands in the file once.
+    checker.mistakes.dedup();
     checker.mistakes
 }
 
 struct Checker<'c> {
     path: &'c Path,
     run: bool,
+    /// The profiles that others build on. They need not be whole.
+    extended: BTreeSet<&'c str>,
     mistakes: Vec<Mistake>,
 }
 
@@ -90,6 +97,7 @@ impl Checker<'_> {
         }
         let name = &profile.name;
         match &profile.repository {
+            None if self.extended.contains(name.as_str()) => {}
             None => self.mistakes.push(Mistake {
                 place: None,
                 message: format!("the profile {name:?} has no repository; it has to be named by --repo each time"),

@@ -1,7 +1,7 @@
 //! The configuration file: named profiles, so that `obnam -p NAME backup` needs nothing else.
 //!
 //! [`read`] makes profiles ([`profile`]) of TOML and gathers all mistakes, each with its place; [`check`] looks whether
-//! what a profile names is there; [`example`] writes a first file. What a command line or the environment says besides
+//! what a profile names is there; `extends` lets one profile build on another; [`example`] writes a first file. What a command line or the environment says besides
 //! is no matter of this module, and nothing is printed here. `docs/configuration.md` is the documentation of the keys.
 //!
 //! What always holds: no secret stands in the file, a path in it means the same in every directory, and a command in it
@@ -9,6 +9,7 @@
 
 pub mod check;
 pub mod example;
+mod extends;
 mod path;
 pub mod profile;
 mod read;

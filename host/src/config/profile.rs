@@ -1,5 +1,6 @@
 //! A profile: what a command needs to know of one repository and of what goes into it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -53,6 +54,12 @@ pub enum PassphraseSource {
 pub struct Profile {
     /// Its name.
     pub name: String,
+    /// The profile that gives what this one does not say.
+    pub extends: Option<Setting<String>>,
+    /// The keys that it says, itself or by inheritance.
+    pub(super) given: BTreeSet<&'static str>,
+    /// Which profile an inherited value stands in, by its place.
+    pub(super) inherited: BTreeMap<Place, String>,
     /// The location of the repository.
     pub repository: Option<Setting<String>>,
     /// A plugin file.
@@ -99,8 +106,16 @@ pub struct Profile {
     pub exclude_larger_than: Option<Setting<String>>,
 }
 
+impl Profile {
+    /// The name of the profile in which the value of this place stands: this one, or one that it extends.
+    pub fn owner(&self, place: Place) -> &str {
+        self.inherited.get(&place).unwrap_or(&self.name)
+    }
+}
+
 /// The keys of a profile, as they are written in the file.
-pub const KEYS: [&str; 23] = [
+pub const KEYS: [&str; 24] = [
+    "extends",
     "repository",
     "backend",
     "options",

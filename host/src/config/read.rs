@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::profile::{KEYS, PassphraseSource, Place, Profile, Setting};
-use super::{Config, Mistake, nearest, path};
+use super::{Config, Mistake, extends, nearest, path};
 use crate::chunk::ChunkId;
 
 /// A value with its place in the text.
@@ -83,6 +83,7 @@ impl Reader<'_> {
                 _ => self.unknown(key, &["default-profile", "profile"]),
             }
         }
+        self.mistakes.extend(extends::resolve(config));
         if let Some(name) = &config.default_profile
             && let Err(error) = config.profile(&name.value)
         {
@@ -113,7 +114,9 @@ impl Reader<'_> {
         let mut profile = Profile { name: name.to_owned(), ..Profile::default() };
         for (key, value) in table {
             let name = key.get_ref().as_ref();
+            profile.given.extend(KEYS.iter().find(|known| **known == name));
             match name {
+                "extends" => profile.extends = self.string(name, value),
                 "repository" => profile.repository = self.with(name, value, path::location),
                 "backend" => profile.backend = self.path(name, value),
                 "options" => profile.options = self.options(value),

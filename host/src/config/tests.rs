@@ -17,9 +17,8 @@ fn mistake(text: &str) -> (usize, usize, String) {
     (place.line, place.column, mistakes[0].message.clone())
 }
 
-#[test]
-fn every_key_is_read() {
-    let text = r#"
+/// Every key, with a value.
+const EVERY_KEY: &str = r#"
 default-profile = "home"
 
 [profile.home]
@@ -47,13 +46,19 @@ limit-upload = "2M"
 limit-download = "10M"
 
 [profile.other]
+extends = "bare"
 repository = "s3://bucket/path"
 passphrase-file = "~/passphrase"
+
+[profile.bare]
 "#;
-    let (config, mistakes) = parse(text);
+
+#[test]
+fn every_key_is_read() {
+    let (config, mistakes) = parse(EVERY_KEY);
     assert_eq!(mistakes, []);
     for key in KEYS {
-        assert!(text.contains(key), "{key} is not under test");
+        assert!(EVERY_KEY.contains(key), "{key} is not under test");
     }
     let home = config.default_profile().expect("is there").expect("is named");
     assert_eq!(home.name, "home");
@@ -87,6 +92,80 @@ passphrase-file = "~/passphrase"
     assert_eq!(other.repository.as_ref().expect("set").value, "s3://bucket/path");
     let file = &other.passphrase.as_ref().expect("set").value;
     assert_eq!(file, &PassphraseSource::File("/home/me/passphrase".into()));
+}
+
+#[test]
+fn every_key_is_inherited() {
+    let (config, mistakes) = parse(&format!("{EVERY_KEY}\n[profile.heir]\nextends = \"home\"\n"));
+    assert_eq!(mistakes, []);
+    let (home, heir) = (config.profile("home").expect("is there"), config.profile("heir").expect("is there"));
+    let place = home.repository.as_ref().expect("set").place;
+    assert_eq!((heir.owner(place), home.owner(place)), ("home", "home"));
+    let same = profile::Profile {
+        name: home.name.clone(),
+        extends: None,
+        given: home.given.clone(),
+        inherited: home.inherited.clone(),
+        ..heir.clone()
+    };
+    assert_eq!(format!("{same:?}"), format!("{home:?}"));
+}
+
+#[test]
+fn what_a_profile_says_itself_counts() {
+    let text = r#"
+[profile.base]
+repository = "/base"
+repository-id = "1111111111111111111111111111111111111111111111111111111111111111"
+options = { region = "eu", style = "path" }
+passphrase-command = "pass"
+exclude = ["a", "b"]
+tags = ["base"]
+exclude-caches = true
+[profile.middle]
+extends = "base"
+tags = []
+options = { region = "us" }
+[profile.end]
+extends = "middle"
+exclude = ["c"]
+exclude-caches = false
+passphrase-file = "/file"
+[profile.elsewhere]
+extends = "end"
+repository = "/elsewhere"
+"#;
+    let (config, mistakes) = parse(text);
+    assert_eq!(mistakes, []);
+    let end = config.profile("end").expect("is there");
+    let values = |list: &[Setting<String>]| list.iter().map(|item| item.value.clone()).collect::<Vec<_>>();
+    assert_eq!((values(&end.exclude), values(&end.tags)), (vec!["c".to_owned()], vec![]));
+    assert!(!end.exclude_caches.as_ref().expect("set").value);
+    assert_eq!(end.passphrase.as_ref().expect("set").value, PassphraseSource::File("/file".into()));
+    let options: Vec<_> = end.options.iter().map(|option| (option.value.clone(), end.owner(option.place))).collect();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(options, [(pair("region", "us"), "middle"), (pair("style", "path"), "base")]);
+    let repository = end.repository.as_ref().expect("set");
+    assert_eq!((repository.value.as_str(), end.owner(repository.place)), ("/base", "base"));
+    assert!(end.repository_id.is_some());
+    // What belongs to another repository is not taken over.
+    let elsewhere = config.profile("elsewhere").expect("is there");
+    assert_eq!((&elsewhere.repository_id, elsewhere.options.as_slice()), (&None, [].as_slice()));
+    assert_eq!(values(&elsewhere.exclude), ["c"]);
+    assert!(elsewhere.passphrase.is_some());
+}
+
+#[test]
+fn nobody_extends_what_is_not_there_or_itself() {
+    let (line, column, message) =
+        mistake("[profile.home]\n[profile.a]\nextends = \"hone\"\n[profile.b]\nextends = \"a\"\n");
+    assert_eq!((line, column), (3, 11));
+    assert!(message.contains("[profile.a]") && message.contains("did you mean \"home\"?"), "{message}");
+    let (line, _, message) = mistake("[profile.a]\nextends = \"a\"\n");
+    assert_eq!((line, message.as_str()), (2, "extends goes in a circle: a -> a"));
+    let circle = "[profile.x]\nextends = \"c\"\n[profile.c]\nextends = \"b\"\n[profile.b]\nextends = \"c\"\n";
+    let (line, _, message) = mistake(circle);
+    assert_eq!((line, message.as_str()), (6, "extends goes in a circle: b -> c -> b"));
 }
 
 #[test]
@@ -196,7 +275,7 @@ fn the_example_is_good_in_all_its_parts() {
     assert_eq!(mistakes, [], "{text}");
     let profile = config.default_profile().expect("no mistake").expect("is there");
     assert!(profile.exclude.len() > 1 && profile.host.is_some() && profile.passphrase.is_some());
-    for key in KEYS.iter().filter(|key| !["backend", "options"].contains(key)) {
+    for key in KEYS.iter().filter(|key| !["extends", "backend", "options"].contains(key)) {
         assert!(bare.contains(&format!("{key} = ")), "{key} is not in the example");
     }
 }

@@ -45,6 +45,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         }
     }
     mistakes.sort_by_key(|mistake| mistake.place);
+    mistakes.dedup();
     let wrong = mistakes.iter().filter(|mistake| !mistake.warning).count();
     if output.json {
         let result = json!({

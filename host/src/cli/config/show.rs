@@ -8,9 +8,9 @@ use super::file;
 use crate::cli::context::host_name;
 use crate::cli::network::shown_proxy;
 use crate::cli::output::{Output, printable};
-use crate::cli::settings::Origin;
+use crate::cli::settings::{Origin, Settings};
 use crate::cli::{Failure, Global, exit};
-use crate::config::profile::{PassphraseSource, Profile, Setting};
+use crate::config::profile::{PassphraseSource, Place, Profile, Setting};
 use crate::credential::passphrase;
 use crate::plugin;
 
@@ -26,7 +26,8 @@ pub fn run(global: &Global, output: &mut Output) -> Result<u8, Failure> {
     let settings = &global.settings;
     let entries = entries(global)?;
     if output.json {
-        let entry = |entry: &Entry| json!({ "key": entry.key, "value": entry.value, "origin": origin(entry.origin) });
+        let entry =
+            |entry: &Entry| json!({ "key": entry.key, "value": entry.value, "origin": origin(entry.origin, settings) });
         let result = json!({
             "file": settings.file.as_ref().map(|path| path.to_string_lossy()),
             "profile": settings.profile.as_ref().map(|profile| &profile.name),
@@ -52,7 +53,10 @@ pub fn run(global: &Global, output: &mut Output) -> Result<u8, Failure> {
         let from = match from {
             Origin::CommandLine => "command line".into(),
             Origin::Environment(variable) => format!("environment variable {variable}"),
-            Origin::Profile(place) => format!("line {}", place.line),
+            Origin::Profile(place) => match owner(place, settings) {
+                (profile, true) => format!("line {}, profile {}", place.line, printable(profile.as_bytes())),
+                (_, false) => format!("line {}", place.line),
+            },
             Origin::Default => "default".into(),
         };
         output.line(format!("{key:<keys$}  {value:<values$}  {from}"))?;
@@ -69,11 +73,19 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn origin(origin: Origin) -> Value {
+/// The profile in which a value stands, and whether the one in use extends it.
+fn owner(place: Place, settings: &Settings) -> (&str, bool) {
+    let profile = settings.profile.as_ref();
+    profile.map_or(("", false), |profile| (profile.owner(place), profile.owner(place) != profile.name))
+}
+
+fn origin(origin: Origin, settings: &Settings) -> Value {
     match origin {
         Origin::CommandLine => json!({ "kind": "command-line" }),
         Origin::Environment(variable) => json!({ "kind": "environment", "variable": variable }),
-        Origin::Profile(place) => json!({ "kind": "profile", "line": place.line }),
+        Origin::Profile(place) => {
+            json!({ "kind": "profile", "line": place.line, "profile": owner(place, settings).0 })
+        }
         Origin::Default => json!({ "kind": "default" }),
     }
 }

@@ -5,13 +5,18 @@
 mod support;
 
 use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
+use obnam::backup::{Options, Watch, run};
 use obnam::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
 use obnam::format::roster::Parameters;
 use obnam::repository::Repository;
 use obnam::repository::open::open;
+use obnam::select::{Marker, Patterns, Selection};
 use obnam::store::memory::MemoryStore;
 use obnam::store::{ChunkStore, Finding, ListPage, PutOutcome, RemoveOutcome, StoreError};
 use support::*;
@@ -160,6 +165,49 @@ fn an_unchanged_backup_makes_a_constant_number_of_calls() {
         ["list index.", "list note.", "list snapshot.", "list tombstone", "list tombstone", "put snapshot"],
         "no chunk is read that the machine has, and one is written"
     );
+}
+
+#[test]
+fn a_first_backup_counts_ahead_what_it_will_read() {
+    let world = World::new();
+    let source = source(&world, "s", 50);
+    for (name, size) in [("large", 100_000), ("x.tmp", 10), ("off/.no", 3), ("off/file", 5_000), ("ignored", 70)] {
+        std::fs::create_dir_all(source.join("off")).unwrap();
+        std::fs::write(source.join(name), noise(1, size)).unwrap();
+    }
+    std::fs::write(source.join(".ignore"), "ignored\n").unwrap();
+    std::fs::hard_link(source.join("d1/f1"), source.join("again")).unwrap();
+    let select = Selection {
+        patterns: Patterns::parse(["*.tmp"]).unwrap(),
+        markers: vec![Marker::parse(".no").unwrap()],
+        ignore_files: vec![".ignore".into()],
+        larger_than: Some(50_000),
+        ..Selection::default()
+    };
+    let options = Options { select, ..options(&source) };
+    let counted = Arc::new(AtomicBool::new(false));
+    let wait = counted.clone();
+    let hold = move |_: &Path, _: bool| {
+        while !wait.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let watch = Watch { counts_ahead: true, listener: Some(Box::new(hold)), ..Watch::default() };
+    let repository = world.open();
+    let outcome = std::thread::scope(|scope| {
+        let backup = scope.spawn(|| run(&repository, &options, &watch).unwrap());
+        while watch.counted.get().is_none() && !backup.is_finished() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        counted.store(true, Ordering::Relaxed);
+        backup.join().unwrap()
+    });
+    assert_eq!(watch.counted.get(), Some(&outcome.snapshot.statistics.bytes));
+    assert_eq!((watch.total(), watch.expected.get()), (watch.counted.get().copied(), Some(&None)));
+    // The next one knows it from this one.
+    let watch = Watch { counts_ahead: true, ..Watch::default() };
+    run(&repository, &options, &watch).unwrap();
+    assert_eq!((watch.total(), watch.counted.get()), (Some(outcome.snapshot.statistics.bytes), None));
 }
 
 #[test]

@@ -1,8 +1,28 @@
 //! How far a backup is: numbers that any thread may read at any time.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::format::snapshot::Statistics;
+
+/// Where a command is: a path that it has come to last. Seen now and then, so that whoever writes never waits.
+#[derive(Debug, Default)]
+pub struct Current(Mutex<PathBuf>);
+
+impl Current {
+    /// The command is here now.
+    pub fn set(&self, path: &Path) {
+        if let Ok(mut current) = self.0.try_lock() {
+            path.clone_into(&mut current);
+        }
+    }
+
+    /// Where it is; empty before it has come anywhere.
+    pub fn get(&self) -> PathBuf {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// One number.
 #[derive(Debug, Default)]

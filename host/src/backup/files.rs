@@ -157,6 +157,7 @@ impl Worker<'_> {
 
     /// Reads a file; again if it was changed between the walk and now.
     fn read(&mut self, task: &FileTask) -> Result<FileResult, RepositoryError> {
+        self.shared.watch.is_at(&task.path);
         let failed = |action: &str, error: io::Error| Ok(FileResult::Failed(format!("cannot {action} it: {error}")));
         let mut file = match open(&task.path) {
             Ok(file) => file,

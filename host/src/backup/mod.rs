@@ -25,6 +25,7 @@ mod packer;
 pub mod previous;
 pub mod rehearsal;
 pub mod roots;
+mod scout;
 mod session;
 pub mod stream;
 mod upload;
@@ -38,10 +39,11 @@ use std::time::Duration;
 
 use checkpoint::Checkpoints;
 use commit::Chain;
-use counters::Counters;
+use counters::{Counters, Current};
 use packer::Packers;
 use previous::{Previous, StateWriter};
 use roots::Roots;
+use scout::Scout;
 use session::Session;
 use stream::Stream;
 use upload::Uploads;
@@ -106,6 +108,12 @@ pub struct Watch {
     pub problems: Problems,
     /// How many bytes it will come to, if the last backup was of the same paths; set as soon as that is known.
     pub expected: OnceLock<Option<u64>>,
+    /// Whether to count ahead how many bytes there are, where no last backup tells it.
+    pub counts_ahead: bool,
+    /// What that has come to.
+    pub counted: OnceLock<u64>,
+    /// The file or directory that the backup is at, for whoever wants to see it.
+    pub current: Option<Current>,
     /// Is told of each file that is read because it is new (`true`) or has changed.
     pub listener: Option<Listener>,
 }
@@ -117,6 +125,21 @@ impl Watch {
     /// A watch whose command ends when this flag is set.
     pub fn stopped_by(stop: Arc<AtomicBool>) -> Self {
         Watch { stop, ..Watch::default() }
+    }
+
+    /// The bytes of files that the backup will have to go through, as soon as that is known.
+    pub fn total(&self) -> Option<u64> {
+        self.expected.get().copied().flatten().or_else(|| self.counted.get().copied())
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn is_at(&self, path: &Path) {
+        if let Some(current) = &self.current {
+            current.set(path);
+        }
     }
 
     /// Tells the listener of a file.
@@ -272,12 +295,15 @@ fn pipeline(shared: &Shared<'_>) -> Result<Content, RepositoryError> {
     let (file_sender, file_receiver) = crossbeam_channel::bounded(QUEUE);
     let (blob_sender, blob_receiver) = crossbeam_channel::bounded(workers);
     let (event_sender, event_receiver) = crossbeam_channel::bounded(QUEUE);
+    let scout = Scout::default();
     let root = thread::scope(|scope| {
+        scout.start(scope, shared)?;
         let uploads = Uploads::start(scope, shared);
+        let sink = Sink::Backup { files: file_sender, events: event_sender };
         let walker = thread::Builder::new()
             .name("walk".into())
             .stack_size(64 << 20)
-            .spawn_scoped(scope, || walk::walk(shared, Sink::Backup { files: file_sender, events: event_sender }))
+            .spawn_scoped(scope, || walk::walk(shared, shared.watch, sink))
             .map_err(thread_error)?;
         let mut readers = Vec::new();
         let mut checkpoints = Checkpoints::new(shared.options.checkpoints);
@@ -293,6 +319,7 @@ fn pipeline(shared: &Shared<'_>) -> Result<Content, RepositoryError> {
         }
         drop((file_receiver, blob_receiver, blob_sender));
         let root = assemble::assemble(shared, &event_receiver, &uploads.sender(), &mut checkpoints);
+        scout.end();
         drop(event_receiver);
         for thread in readers.into_iter().chain([walker]) {
             if thread.join().is_err() {

@@ -46,7 +46,8 @@ pub fn rehearse(
     let (sender, changes) = crossbeam_channel::bounded(QUEUE);
     thread::scope(|scope| {
         let walker = thread::Builder::new().name("walk".into()).stack_size(64 << 20);
-        let walker = walker.spawn_scoped(scope, || walk(&shared, Sink::Rehearsal(sender))).map_err(thread_error)?;
+        let walker =
+            walker.spawn_scoped(scope, || walk(&shared, watch, Sink::Rehearsal(sender))).map_err(thread_error)?;
         changes.iter().for_each(&mut each);
         walker.join().map_err(|_| thread_died())
     })?;

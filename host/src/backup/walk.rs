@@ -14,15 +14,15 @@ use std::path::{Path, PathBuf};
 use crossbeam_channel::Sender;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat};
 
-use entries::{Names, kind, stamp};
+use entries::{Names, hard_link, kind, stamp};
 
-use super::Shared;
 use super::attributes::{self, Attributes};
 use super::files::{FileTask, Stamp, Ticket};
 use super::previous::PreviousEntries;
 use super::rehearsal::{Change, ChangeKind};
 use super::roots::Node;
 use super::stream::Stream;
+use super::{Shared, Watch};
 use crate::format::Time;
 use crate::format::entry::{Entry, EntryType, Pair};
 use crate::repository::tree::{MAX_DEPTH, is_too_deep};
@@ -54,6 +54,8 @@ pub enum Sink {
     },
     /// Somebody who wants to know what a backup would do.
     Rehearsal(Sender<Change>),
+    /// Somebody who wants to know how many bytes there are to read. Nothing is looked at but names and inodes.
+    Count,
 }
 
 /// The backup is over, for whatever reason.
@@ -87,6 +89,8 @@ impl<'n> Way<'n> {
 
 struct Walker<'a> {
     shared: &'a Shared<'a>,
+    /// Who counts and hears of problems.
+    watch: &'a Watch,
     sink: Sink,
     users: Names,
     links: HashMap<Pair, Ticket>,
@@ -98,10 +102,11 @@ struct Walker<'a> {
     found: Vec<Patterns>,
 }
 
-/// Walks all roots.
-pub fn walk(shared: &Shared<'_>, sink: Sink) {
+/// Walks all roots. Numbers and problems go to `watch`.
+pub fn walk(shared: &Shared<'_>, watch: &Watch, sink: Sink) {
     let mut walker = Walker {
         shared,
+        watch,
         sink,
         users: Names::default(),
         links: HashMap::new(),
@@ -124,8 +129,8 @@ impl Walker<'_> {
         self.send(Event::Enter(Box::new(entry("", EntryType::Directory)), "/".into()))?;
         let file = Entry { mode: 0o600, ..entry(&stream.name, EntryType::File) };
         let stamp = Stamp { size: u64::MAX, mtime: Time::now(), ctime: Time::now(), inode: 0 };
-        self.shared.watch.counters.files.add(1);
-        self.shared.watch.counters.new_files.add(1);
+        self.watch.counters.files.add(1);
+        self.watch.counters.new_files.add(1);
         self.path.push(&stream.name);
         self.read(file, stamp, false)?;
         self.send(Event::Leave)
@@ -150,19 +155,19 @@ impl Walker<'_> {
     }
 
     fn send(&self, event: Event) -> Result<(), Over> {
-        if self.shared.is_over() {
+        if self.shared.is_over() || self.watch.is_stopped() {
             return Err(Over);
         }
         match &self.sink {
             Sink::Backup { events, .. } => events.send(event).map_err(|_| Over),
-            Sink::Rehearsal(_) => Ok(()),
+            Sink::Rehearsal(_) | Sink::Count => Ok(()),
         }
     }
 
     /// Tells whoever wants to know what a backup would do.
     fn change(&self, kind: ChangeKind, entry: EntryType) -> Result<(), Over> {
         match &self.sink {
-            Sink::Backup { .. } => Ok(()),
+            Sink::Backup { .. } | Sink::Count => Ok(()),
             Sink::Rehearsal(changes) => changes.send(Change { kind, path: self.path.clone(), entry }).map_err(|_| Over),
         }
     }
@@ -183,7 +188,7 @@ impl Walker<'_> {
 
     /// Something is wrong with what the walk has come to.
     fn problem(&self, message: String) {
-        self.shared.watch.problems.push(&self.path, message);
+        self.watch.problems.push(&self.path, message);
     }
 
     /// Enters a directory, `name` as seen from `parent`.
@@ -197,10 +202,13 @@ impl Walker<'_> {
         let is_entered = way.whole || way.names().next().is_some();
         let opened = is_entered.then(|| openat(parent, name, flags, Mode::empty()));
         if !entry.name.is_empty() {
-            self.shared.watch.counters.directories.add(1);
-            if let Some(Ok(directory)) = &opened {
+            self.watch.counters.directories.add(1);
+            if let (Some(Ok(directory)), false) = (&opened, self.only_counts()) {
                 self.note(Attributes::of_open(directory), &mut entry);
             }
+        }
+        if let Sink::Backup { .. } = self.sink {
+            self.watch.is_at(&self.path);
         }
         self.send(Event::Enter(Box::new(entry), self.path.clone()))?;
         match opened {
@@ -209,6 +217,10 @@ impl Walker<'_> {
             None => {}
         }
         self.send(Event::Leave)
+    }
+
+    fn only_counts(&self) -> bool {
+        matches!(self.sink, Sink::Count)
     }
 
     /// Notes attributes in an entry, and what is wrong with them.
@@ -307,7 +319,7 @@ impl Walker<'_> {
             }
             (way.whole, way.device) = (true, stat.st_dev);
         } else if way.whole && self.is_excluded(kind, &stat) {
-            let counters = &self.shared.watch.counters;
+            let counters = &self.watch.counters;
             let counter = if is_directory { &counters.excluded_directories } else { &counters.excluded_files };
             counter.add(1);
             if way.node.is_none() {
@@ -315,7 +327,7 @@ impl Walker<'_> {
             }
             way.whole = false;
         } else if way.whole && is_directory && self.is_other_file_system(&stat, way) {
-            self.shared.watch.counters.excluded_directories.add(1);
+            self.watch.counters.excluded_directories.add(1);
             way.whole = false;
         }
         match kind {
@@ -328,6 +340,7 @@ impl Walker<'_> {
                 }
                 self.directory(directory, Path::new(name), entry, way)?;
             }
+            _ if self.only_counts() => self.count(&stat),
             EntryType::File => self.file(name, &stat, previous)?,
             _ => self.other(directory, name, &stat, previous)?,
         }
@@ -350,7 +363,7 @@ impl Walker<'_> {
                     && self.shared.is_same_inode(&before, is_racy, &stamp) =>
             {
                 let entry = self.repeat(before, stat);
-                self.shared.watch.counters.others.add(1);
+                self.watch.counters.others.add(1);
                 return self.send(Event::Ready(Box::new(entry)));
             }
             Some(_) => self.change(ChangeKind::Changed, kind(stat))?,
@@ -367,12 +380,20 @@ impl Walker<'_> {
             }
         }
         self.note(Attributes::of_named(directory, name, &self.path), &mut entry);
-        self.shared.watch.counters.others.add(1);
+        self.watch.counters.others.add(1);
         self.send(Event::Ready(Box::new(entry)))
     }
 
+    /// Counts what would have to be read of a file, each file once.
+    fn count(&mut self, stat: &Stat) {
+        let is_new = hard_link(stat).is_none_or(|link| self.links.insert(link, Ticket::default()).is_none());
+        if kind(stat) == EntryType::File && is_new {
+            self.watch.counters.bytes_to_read.add(stat.st_size as u64);
+        }
+    }
+
     fn file(&mut self, name: &OsStr, stat: &Stat, previous: &mut PreviousEntries<'_>) -> Result<(), Over> {
-        let counters = &self.shared.watch.counters;
+        let counters = &self.watch.counters;
         counters.files.add(1);
         let stamp = stamp(stat);
         match previous.find(name.as_bytes(), stamp.ctime) {
@@ -386,12 +407,12 @@ impl Walker<'_> {
             }
             Some(_) => {
                 counters.changed_files.add(1);
-                self.shared.watch.tell(&self.path, false);
+                self.watch.tell(&self.path, false);
                 self.change(ChangeKind::Changed, EntryType::File)?;
             }
             None => {
                 counters.new_files.add(1);
-                self.shared.watch.tell(&self.path, true);
+                self.watch.tell(&self.path, true);
                 self.change(ChangeKind::New, EntryType::File)?;
             }
         }
@@ -408,7 +429,7 @@ impl Walker<'_> {
         if let Some(link) = entry.hard_link {
             self.links.insert(link, ticket.clone());
         }
-        self.shared.watch.counters.bytes_to_read.add(stamp.size);
+        self.watch.counters.bytes_to_read.add(stamp.size);
         let task = FileTask { path: self.path.clone(), stamp, may_be_sparse, ticket: ticket.clone() };
         self.send(Event::File(Box::new(entry), self.path.clone(), ticket))?;
         let Sink::Backup { files, .. } = &self.sink else { return Ok(()) };

@@ -3,19 +3,17 @@
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
 
 use super::context::host_name;
-use super::estimate::Estimate;
 use super::output::{self, Output, count, printable, size};
 use super::progress::{State, beside, is_watched, shown};
 use super::select::SelectArguments;
 use super::{Failure, Global, dry_run, exit, interrupt};
-use crate::backup::counters::Counters;
+use crate::backup::counters::{Counters, Current};
 use crate::backup::roots::{Roots, absolute};
 use crate::backup::stream::{CommandOutput, Stream};
 use crate::backup::{Options, Outcome, Watch, run as back_up};
@@ -132,15 +130,9 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     if global.verbose > 0 && !output.json && !output.quiet {
         watch.listener = Some(Box::new(|path, new| tell(if new { '+' } else { 'M' }, path)));
     }
-    let estimate = Estimate::default();
-    let outcome = thread::scope(|scope| {
-        if is_watched(output) {
-            scope.spawn(|| estimate.count(&watch, &options));
-        }
-        let outcome = shown(output, || state(&watch, &estimate), || back_up(&repository, &options, &watch));
-        estimate.end();
-        outcome
-    });
+    watch.counts_ahead = is_watched(output);
+    watch.current = is_watched(output).then(Current::default);
+    let outcome = shown(output, || state(&watch), || back_up(&repository, &options, &watch));
     let problems = watch.problems.all();
     if !output.json {
         output::problems(&problems);
@@ -172,7 +164,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
 }
 
 /// What the progress says.
-fn state(watch: &Watch, estimate: &Estimate) -> State {
+fn state(watch: &Watch) -> State {
     let numbers = watch.counters.statistics();
     let text = format!(
         "{}, {} read; {} new, {} uploaded",
@@ -191,7 +183,8 @@ fn state(watch: &Watch, estimate: &Estimate) -> State {
         ("stored_bytes", numbers.stored_bytes),
         ("problems", watch.problems.all().len() as u64),
     ];
-    State { bytes: (watch.counters.bytes.get(), estimate.bytes(watch)), text, numbers }
+    let path = watch.current.as_ref().map(Current::get).unwrap_or_default();
+    State { bytes: (watch.counters.bytes.get(), watch.total()), text, path, numbers }
 }
 
 /// Prints a file that is read, for `--verbose`. What cannot be printed is not worth a failed backup.

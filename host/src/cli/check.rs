@@ -29,7 +29,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         let text = format!("{}, {}", count(watch.chunks.get(), "chunk", "chunks"), size(watch.bytes.get()));
         let numbers =
             vec![("snapshots", watch.snapshots.get()), ("chunks", watch.chunks.get()), ("blobs", watch.blobs.get())];
-        State { bytes: (watch.bytes.get(), total), text, numbers }
+        State { bytes: (watch.bytes.get(), total), text, numbers, ..State::default() }
     };
     let report = shown(output, look, || look_through(&repository, arguments.read_data, &watch))?;
     let errors = report.errors();

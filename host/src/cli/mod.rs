@@ -9,7 +9,6 @@ mod config;
 mod context;
 mod diff;
 mod dry_run;
-mod estimate;
 mod exit;
 mod find;
 mod help;

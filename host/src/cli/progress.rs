@@ -1,6 +1,8 @@
 //! Progress: a line on a terminal that a thread keeps up to date, or JSON lines on standard error. Silent when piped.
 
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -9,13 +11,16 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use super::output::{Output, Progress};
+use super::output::{Output, Progress, printable};
 use crate::plugin;
 
 /// How often the line is written.
 const INTERVAL: Duration = Duration::from_millis(150);
 /// How often JSON is written.
 const JSON_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How wide a terminal is taken for that does not say it.
+const USUAL_COLUMNS: usize = 80;
 
 /// The bar that is shown, so that others can write beside it.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -27,6 +32,8 @@ pub struct State {
     pub bytes: (u64, Option<u64>),
     /// What to say besides.
     pub text: String,
+    /// Where the command is; empty where there is nothing to say of it.
+    pub path: PathBuf,
     /// The same and more as numbers, for JSON.
     pub numbers: Vec<(&'static str, u64)>,
 }
@@ -109,18 +116,42 @@ fn meanwhile<R>(interval: Duration, step: impl Fn() + Sync, end: impl Fn() + Syn
 }
 
 fn draw(bar: &ProgressBar, state: State) {
-    let template = match state.total() {
+    let mut template = match state.total() {
         Some(total) => {
             bar.set_length(total);
             "{elapsed} [{bar:10}] {percent:>3}% {bytes_per_sec} ETA {eta} {wide_msg}"
         }
         None => "{elapsed} {spinner} {bytes_per_sec} {wide_msg}",
-    };
-    bar.set_style(ProgressStyle::with_template(template).expect("the templates are good"));
+    }
+    .to_owned();
+    if !state.path.as_os_str().is_empty() {
+        template += "\n  {prefix}";
+        let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        let columns = if columns == 0 { USUAL_COLUMNS } else { columns };
+        bar.set_prefix(shortened(&printable(state.path.as_os_str().as_bytes()), columns.saturating_sub(4)));
+    }
+    bar.set_style(ProgressStyle::with_template(&template).expect("the templates are good"));
     bar.set_position(state.bytes.0);
     let waiting = plugin::waiting_for().map(|why| format!("waiting for the store: {why}"));
     bar.set_message(waiting.unwrap_or(state.text));
     bar.tick();
+}
+
+/// The end of a text, as far as it fits into so many columns.
+fn shortened(text: &str, columns: usize) -> String {
+    // What Asia writes takes two columns.
+    let width = |c: char| if c < '\u{1100}' { 1 } else { 2 };
+    if text.chars().map(width).sum::<usize>() <= columns {
+        return text.to_owned();
+    }
+    let mut room = columns.saturating_sub(1);
+    let fits = |c: &char| {
+        let fits = width(*c) <= room;
+        room = if fits { room - width(*c) } else { 0 };
+        fits
+    };
+    let end: Vec<char> = text.chars().rev().take_while(fits).collect();
+    std::iter::once('…').chain(end.into_iter().rev()).collect()
 }
 
 fn write_json(command: &str, state: &State, begun: Instant, finished: bool) {
@@ -148,6 +179,16 @@ mod tests {
         assert_eq!(state(11, Some(10)).total(), None);
         assert_eq!(state(0, Some(0)).total(), None);
         assert_eq!(state(5, None).total(), None);
+    }
+
+    #[test]
+    fn long_paths_show_their_end() {
+        assert_eq!(shortened("/home/me/letter", 15), "/home/me/letter");
+        assert_eq!(shortened("/home/me/letter", 10), "…me/letter");
+        assert_eq!(shortened("/home/文書", 10), "/home/文書");
+        assert_eq!(shortened("/home/文書", 9), "…ome/文書");
+        assert_eq!(shortened("/home/文書", 4), "…書");
+        assert_eq!(shortened("/home", 0), "…");
     }
 
     #[test]

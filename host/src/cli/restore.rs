@@ -11,8 +11,9 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::output::{self, Output, count, printable, size};
-use super::progress::{State, shown};
+use super::progress::{State, is_watched, shown};
 use super::{Failure, Global, exit, interrupt};
+use crate::backup::counters::Current;
 use crate::local::Dirs;
 use crate::repository::Repository;
 use crate::restore::{Action, Options, Overwrite, Source, Watch, run as bring_back};
@@ -186,6 +187,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     let changes = is_told.then(|| Changes::watch(&mut watch, output.json, options.target.clone()));
     let is_whole = source.path.is_none() && options.include.is_none() && options.exclude.is_none();
     let total = (is_whole && options.overwrite.is_none()).then_some(info.snapshot.statistics.bytes);
+    watch.current = is_watched(output).then(Current::default);
     let look = || {
         let verified = watch.verified_bytes.get();
         let text = match verified {
@@ -193,7 +195,8 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
             _ => format!("{} read back, {}", count(watch.verified.get(), "file", "files"), size(verified)),
         };
         let numbers = vec![("files", watch.files.get()), ("verified", watch.verified.get())];
-        State { bytes: (watch.bytes.get(), total), text, numbers }
+        let path = watch.current.as_ref().map(Current::get).unwrap_or_default();
+        State { bytes: (watch.bytes.get(), total), text, path, numbers }
     };
     let restored = shown(output, look, || bring_back(&repository, &index, &source, &options, &watch));
     if let Some(changes) = &changes {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::RestoreError;
-use crate::backup::counters::Counter;
+use crate::backup::counters::{Counter, Current};
 use crate::problem::Problems;
 use crate::repository::RepositoryError;
 
@@ -67,6 +67,8 @@ pub struct Watch {
     pub problems: Problems,
     /// Told of everything that happens.
     pub told: Option<Told>,
+    /// What the restore has done last, below the target, for whoever wants to see it.
+    pub current: Option<Current>,
     pub(super) resumes: AtomicBool,
     /// For the verification, which must not expect the snapshot's contents of them.
     untouched: Mutex<HashSet<PathBuf>>,
@@ -92,8 +94,15 @@ impl Watch {
             Action::Delete => &self.deleted,
         };
         counter.add(1);
+        if self.told.is_none() && self.current.is_none() {
+            return;
+        }
+        let path = path();
         if let Some(told) = &self.told {
-            told(action, &path());
+            told(action, &path);
+        }
+        if let Some(current) = &self.current {
+            current.set(&path);
         }
     }
 

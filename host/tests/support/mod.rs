@@ -32,10 +32,9 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Backs up.
-pub fn try_backup(repository: &Repository, path: &Path) -> Result<Outcome, RepositoryError> {
-    let watch = backup::Watch::default();
-    let options = backup::Options {
+/// Backs up this path, and says nothing else.
+pub fn options(path: &Path) -> backup::Options {
+    backup::Options {
         roots: Roots::new(vec![path.to_owned()]),
         select: Default::default(),
         skip: vec![],
@@ -44,8 +43,13 @@ pub fn try_backup(repository: &Repository, path: &Path) -> Result<Outcome, Repos
         force: false,
         stream: None,
         checkpoints: None,
-    };
-    let outcome = backup::run(repository, &options, &watch)?;
+    }
+}
+
+/// Backs up.
+pub fn try_backup(repository: &Repository, path: &Path) -> Result<Outcome, RepositoryError> {
+    let watch = backup::Watch::default();
+    let outcome = backup::run(repository, &options(path), &watch)?;
     assert_eq!(watch.problems.all(), []);
     Ok(outcome)
 }

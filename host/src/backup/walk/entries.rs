@@ -70,7 +70,8 @@ pub(super) fn kind(stat: &Stat) -> EntryType {
     }
 }
 
-fn hard_link(stat: &Stat) -> Option<Pair> {
+/// Device and inode of something that has several names.
+pub(super) fn hard_link(stat: &Stat) -> Option<Pair> {
     let linked = kind(stat) != EntryType::Directory && stat.st_nlink > 1;
     linked.then_some(Pair(stat.st_dev, stat.st_ino))
 }

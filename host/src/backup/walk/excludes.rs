@@ -39,7 +39,7 @@ impl Walker<'_> {
             self.named_all_the_same(&format!("it holds {:?}", marker.name));
             return false;
         }
-        shared.watch.counters.excluded_directories.add(1);
+        self.watch.counters.excluded_directories.add(1);
         let is_marker = |name: &[u8]| markers.iter().any(|marker| marker.name.as_bytes() == name);
         let gone = shared.previous.directory(&self.path).filter(|entry| !is_marker(&entry.name)).count();
         if gone > 0 {

@@ -11,7 +11,8 @@
 //! pack of its own. [`session`] knows which blobs are there and which this backup has taken on; [`commit`] writes what
 //! makes it last: packs first (they are durable when an uploader is done), then index chunks, then the snapshot. In a
 //! long backup a [`checkpoint`] does so every few minutes. A backup that ends early leaves packs that the next one finds
-//! in the index chunks written so far, and in the [`journal`].
+//! in the index chunks written so far, and in the [`journal`]. Where somebody watches a first backup, a [`scout`] goes ahead
+//! and counts.
 
 mod assemble;
 mod attributes;

@@ -115,8 +115,8 @@ impl Profile {
 
 /// The keys of a profile, as they are written in the file.
 pub const KEYS: [&str; 24] = [
-    "extends",
     "repository",
+    "extends",
     "backend",
     "options",
     "identity",

@@ -4,7 +4,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use obnam::plugin::{StoreSpec, inspect};
+use obnam_tests::obnam;
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -123,4 +126,31 @@ fn policies_grant_what_is_needed_and_no_more() {
         ["OBNAM-CHUNK-STORE", "repository", "roster", "credential", "client", "snapshot", "index", "note", "tombstone"];
     assert_eq!(labels("s3:GetObject"), small);
     assert_eq!(labels("s3:PutObject"), ["data", "tree", "index", "snapshot"]);
+}
+
+/// What stands in backticks in the first column of the tables in a text.
+fn first_column(text: &str) -> Vec<String> {
+    let cells = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let codes = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    codes.map(|code| code.split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_page_on_s3_names_the_options_that_there_are() {
+    let text = read(&root().join("docs/s3.md"));
+    let section = text.split("\n## Options\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let (of_plugin, of_all) = section.split_once("Of all commands").unwrap();
+    let spec = StoreSpec::for_location("s3://bucket").unwrap();
+    let info = inspect(&spec.source, None, &spec.limits).unwrap();
+    let mut known: Vec<String> = info.options.into_iter().map(|option| option.name).collect();
+    let mut named = first_column(of_plugin);
+    (known.sort(), named.sort());
+    assert_eq!(named, known);
+
+    let help = String::from_utf8(Command::new(obnam()).arg("--help").output().unwrap().stdout).unwrap();
+    let options = first_column(of_all);
+    assert!(options.len() >= 5, "{options:?}");
+    for option in options {
+        assert!(help.contains(&format!("{option} ")) || help.contains(&format!("{option}\n")), "{option}");
+    }
 }

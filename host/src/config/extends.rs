@@ -1,7 +1,7 @@
 //! Inheritance: a profile with `extends = "OTHER"` takes from the other one what it does not say itself.
 //!
 //! A key that it has counts alone: lists are not joined. Only `options` are taken one by one. What belongs to a repository
-//! (`backend`, `options`, `repository-id`) comes with that repository, and not to another one.
+//! ([`OF_REPOSITORY`]) comes with that repository, and not to another one.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::profile::{Profile, Setting};
 use super::{Config, Mistake};
 
 /// What says nothing of another repository.
-const OF_REPOSITORY: [&str; 3] = ["backend", "options", "repository-id"];
+const OF_REPOSITORY: [&str; 5] = ["backend", "options", "repository-id", "ca-file", "plain-http"];
 
 /// Gives every profile what it inherits.
 pub(super) fn resolve(config: &mut Config) -> Vec<Mistake> {
@@ -77,6 +77,8 @@ fn inherit(profile: &mut Profile, parent: &Profile) {
     take!(
         "backend" backend,
         "repository-id" repository_id,
+        "ca-file" ca_file,
+        "plain-http" plain_http,
         "repository" repository,
         "identity" identity,
         "host" host,
@@ -89,6 +91,10 @@ fn inherit(profile: &mut Profile, parent: &Profile) {
         "exclude-caches" exclude_caches,
         "one-file-system" one_file_system,
         "exclude-larger-than" exclude_larger_than,
+        "proxy" proxy,
+        "connections" connections,
+        "limit-upload" limit_upload,
+        "limit-download" limit_download,
     );
 }
 

@@ -144,7 +144,8 @@ fn the_page_on_s3_names_the_options_that_there_are() {
     let info = inspect(&spec.source, None, &spec.limits).unwrap();
     let mut known: Vec<String> = info.options.into_iter().map(|option| option.name).collect();
     let mut named = first_column(of_plugin);
-    (known.sort(), named.sort());
+    known.sort();
+    named.sort();
     assert_eq!(named, known);
 
     let help = String::from_utf8(Command::new(obnam()).arg("--help").output().unwrap().stdout).unwrap();

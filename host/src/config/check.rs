@@ -106,7 +106,7 @@ impl Checker<'_> {
             Some(Setting { value, place }) if profile.backend.is_none() => {
                 if let Err(error) = plugin::require_bundled_for(value) {
                     self.wrong(*place, error.to_string());
-                } else if !Path::new(value).is_dir() {
+                } else if plugin::bundled_for(value) == Some("local") && !Path::new(value).is_dir() {
                     let option = if name == DEFAULT { String::new() } else { format!("-p {name} ") };
                     let hint = format!("is its disk mounted? A new one is made by: obnam {option}init");
                     self.odd(*place, format!("the repository {value} is not there; {hint}"));

@@ -304,6 +304,13 @@ fn files_that_others_can_write_are_known() {
 }
 
 #[test]
+fn only_directories_are_looked_for() {
+    let (config, _) = parse("[profile.a]\nrepository = \"s3:https://h/b\"\n[profile.b]\nrepository = \"/nowhere/b\"\n");
+    let odd = check::profiles(&config, config.profiles.values(), false);
+    assert_eq!(odd.iter().filter_map(|mistake| Some(mistake.place?.line)).collect::<Vec<_>>(), [4], "{odd:#?}");
+}
+
+#[test]
 fn checks_say_what_is_not_there() {
     let root = tempfile::tempdir().expect("a directory");
     let at = |name: &str| root.path().join(name).display().to_string();

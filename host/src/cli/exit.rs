@@ -1,5 +1,6 @@
 //! Exit codes: one per class of error. The table in README.md is the documentation.
 
+use super::interrupt;
 use crate::config::ConfigError;
 use crate::credential::identity::IdentityError;
 use crate::credential::passphrase::PassphraseError;
@@ -76,6 +77,8 @@ impl Failure {
 
 fn store(error: &StoreError) -> (u8, &'static str) {
     match error.kind {
+        // It would have been waited for.
+        StoreErrorKind::Unavailable(_) | StoreErrorKind::Plugin if interrupt::is_asked_for() => (130, "interrupted"),
         StoreErrorKind::NotInitialised => (10, "no-repository"),
         StoreErrorKind::AlreadyInitialised => (ALREADY_THERE, "already-initialised"),
         StoreErrorKind::Plugin => (14, "plugin"),

@@ -29,6 +29,11 @@ pub fn install() {
     }
 }
 
+/// Whether there was an interrupt.
+pub fn is_asked_for() -> bool {
+    STOP.load(Ordering::Relaxed)
+}
+
 /// The flag that an interrupt sets. Whoever takes it promises to look at it.
 pub fn flag() -> Arc<AtomicBool> {
     LISTENING.store(true, Ordering::Relaxed);

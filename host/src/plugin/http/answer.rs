@@ -8,10 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 use wasmtime_wasi_http::Error as Code;
 
+use super::background;
 use super::exchange::Held;
 use super::fault::Fault;
 use super::hooks::Turn;
@@ -20,8 +22,14 @@ use crate::chunk::MAX_CHUNK_SIZE;
 /// The largest body: a chunk, and room for what an answer may wrap around it.
 const LARGEST: u64 = MAX_CHUNK_SIZE + (1 << 20);
 
-/// A body. Its connection is given back as soon as the last byte has come, and closed when it is dropped before, or
-/// when the call of the guest ends.
+/// What is read of a body that nobody wants any more, so that its connection can be used again: an error's text, the end
+/// of a range. More than that costs more than another connection.
+const REST: u64 = 64 << 10;
+/// How long that may take.
+const REST_TIME: Duration = Duration::from_millis(250);
+
+/// A body. Its connection is given back as soon as the last byte has come. When it is dropped before, or the call of the
+/// guest ends, what little is left is read in the background, or the connection is closed.
 pub(super) struct Answer {
     open: Arc<Mutex<Option<Open>>>,
     turn: Arc<Turn>,
@@ -72,6 +80,24 @@ fn too_large() -> Fault {
 }
 
 impl Open {
+    /// Nobody reads it any more.
+    pub(super) fn abandon(self) {
+        let Open { mut incoming, held, .. } = self;
+        let much = incoming.size_hint().exact().is_some_and(|left| left > REST);
+        let Some(background) = background::runtime().ok().filter(|_| !much) else { return };
+        background.spawn(timeout(REST_TIME, async move {
+            let mut left = REST;
+            while let Some(Ok(frame)) = incoming.frame().await {
+                left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+                if left == 0 {
+                    return;
+                }
+            }
+            // Unless it broke off: then the connection has ended, and is not used again.
+            held.release();
+        }));
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         match Pin::new(&mut self.incoming).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -104,6 +130,14 @@ impl Open {
 fn give_back(slot: &mut Option<Open>) {
     if let Some(open) = slot.take() {
         open.held.release();
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            open.abandon();
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use super::seats::{Connection, Seat};
 use super::wire::Activity;
 use crate::plugin::progress::Progress;
 
-/// The body of a request, and whether all of it was taken.
+/// The body of a request, and whether nothing more of it will be asked for.
 pub(super) struct Outgoing {
     body: WasiBody,
     /// How many bytes are still to come, where the guest said it.
@@ -36,6 +36,14 @@ impl Outgoing {
     fn new(body: WasiBody, length: Option<u64>) -> Self {
         let taken = Arc::new(AtomicBool::new(body.is_end_stream() || length == Some(0)));
         Outgoing { body, left: length, taken }
+    }
+}
+
+impl Drop for Outgoing {
+    /// Nothing more of it is needed: it was sent, or is none (a GET with an empty body), or the connection has broken, which
+    /// is seen there.
+    fn drop(&mut self) {
+        self.taken.store(true, Ordering::Release);
     }
 }
 

@@ -88,7 +88,9 @@ impl Turn {
     fn end(&self) {
         self.over.send_replace(true);
         for body in self.bodies().drain(..).filter_map(|body| body.upgrade()) {
-            body.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(open) = body.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                open.abandon();
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use obnam::plugin::{HttpSettings, Limits, PluginSource, PluginStore, StoreSpec, open_store};
 use obnam::store::{ChunkStore, StoreError, StoreErrorKind};
 use plugin_support::{chunk, label, test_limits};
-use server::{Server, closed_port, silence};
+use server::{Server, closed_port, proxy, silence};
 
 /// A spec of the guest that keeps chunks on a web server.
 fn web(location: &str, options: &[(&str, &str)]) -> StoreSpec {
@@ -75,9 +75,9 @@ fn chunks_come_and_go() {
     }
     let (absent, _) = chunk(9, 10);
     assert_eq!(store.get(&label("data"), &absent, None).unwrap_err().kind, StoreErrorKind::NotFound);
-    // The whole way through one connection, but for the answers whose ends nobody wanted.
+    // One connection, but for an answer of which nobody wanted the larger part.
     let (total, most, _) = server.connections();
-    assert!(total <= 3 && most == 1, "{:?}", server.connections());
+    assert!(total <= 3 && most <= 2, "{:?}", server.connections());
 }
 
 #[test]
@@ -319,7 +319,8 @@ fn ten_thousand_reads_through_one_instance() {
         }
     }
     let (total, most, _) = server.connections();
-    assert!(total <= 1001 && most <= 2, "{:?}", server.connections());
+    // What is left of an answer is read when it is little.
+    assert!(total == 1 && most == 1, "{:?}", server.connections());
     assert_eq!(server.requests().len(), 10_001);
 }
 
@@ -372,4 +373,58 @@ fn a_call_that_nobody_waits_for_ends_its_request() {
     // The seat is free again: the next call gets as far.
     assert!(store.check().unwrap_err().message.contains("nothing moved"));
     assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn bandwidth_is_limited_and_a_slow_transfer_is_none_that_stands_still() {
+    let server = Server::start();
+    let rate = std::num::NonZeroU64::new(100_000);
+    let (id, bytes) = chunk(1, 400_000);
+    // Longer than may pass without a byte moved; the machine may be busy.
+    let limits = Limits { idle: Duration::from_millis(2500), ..test_limits() };
+    let store = |http: HttpSettings| open_store(&StoreSpec { http, limits, ..web(&server.url(), &[]) }).unwrap();
+    // What 400,000 bytes take at 100,000 a second, but for what a bucket holds at first. Never is it faster.
+    let least = Duration::from_millis(3700);
+    let start = Instant::now();
+    let slow = store(HttpSettings { limit_upload: rate, ..HttpSettings::default() });
+    slow.put(&label("data"), &id, bytes.clone()).unwrap();
+    assert!(start.elapsed() >= least, "{:?}", start.elapsed());
+    let start = Instant::now();
+    let slow = store(HttpSettings { limit_download: rate, ..HttpSettings::default() });
+    assert_eq!(slow.get(&label("data"), &id, None).unwrap(), bytes);
+    assert!(start.elapsed() >= least, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_proxy_makes_tunnels_and_nothing_else() {
+    let server = Server::start();
+    let (id, bytes) = chunk(1, 100_000);
+    let store = |proxy: String| {
+        let http = HttpSettings { proxy: Some(proxy), ..hasty() };
+        open_store(&StoreSpec { http, ..web(&server.url(), &[]) })
+    };
+    let (port, heads) = proxy(true);
+    let good = store(format!("http://ann:secret@127.0.0.1:{port}")).unwrap();
+    good.put(&label("data"), &id, bytes.clone()).unwrap();
+    assert_eq!(good.get(&label("data"), &id, None).unwrap(), bytes);
+    let heads = heads.lock().unwrap().clone();
+    assert_eq!(heads.len(), 1, "{heads:?}");
+    assert!(heads[0].starts_with(&format!("CONNECT 127.0.0.1:{} HTTP/1.1\r\n", server.port())), "{heads:?}");
+
+    let stat = |proxy: String| store(proxy).unwrap().stat(&label("data"), &id).unwrap_err();
+    let stranger = stat(format!("http://eve:password@127.0.0.1:{port}"));
+    assert_eq!(stranger.kind, StoreErrorKind::Denied, "{stranger}");
+    assert!(stranger.message.contains("wants a user name") && !stranger.message.contains("password@"), "{stranger}");
+    let absent = stat(format!("http://127.0.0.1:{}", closed_port()));
+    assert!(absent.message.contains("the proxy http://127.0.0.1") && absent.message.contains("refused"), "{absent}");
+    let bad = store("socks5://ann:secret@127.0.0.1".into()).map(drop).unwrap_err();
+    assert!(bad.kind == StoreErrorKind::Invalid && !bad.message.contains("secret"), "{bad}");
+
+    // Variables of the environment make no proxy: this is the default.
+    assert!(HttpSettings::default().proxy.is_none());
+    // A metadata address is none that a proxy may be asked for.
+    let url = "http://169.254.169.254/x";
+    let http = HttpSettings { proxy: Some(format!("http://127.0.0.1:{port}")), plain_http: true, ..hasty() };
+    let store = open_store(&StoreSpec { http, ..web(url, &[("target", url)]) }).unwrap();
+    assert_eq!(said(&store), "ErrorCode::DestinationIpProhibited");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -227,6 +227,44 @@ fn odd(stream: &mut impl Write, path: &str) -> io::Result<bool> {
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// A proxy that makes tunnels, and the heads of the requests to it; with a password only for `ann:secret`.
+pub fn proxy(with_password: bool) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = heads.clone();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let seen = seen.clone();
+            thread::spawn(move || tunnel(client, &seen, with_password));
+        }
+    });
+    (port, heads)
+}
+
+fn tunnel(mut client: TcpStream, seen: &Mutex<Vec<String>>, with_password: bool) -> io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let to = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    let admitted = !with_password || head.contains("Proxy-Authorization: Basic YW5uOnNlY3JldA==\r\n");
+    seen.lock().expect("heads").push(head);
+    if !admitted {
+        return client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+    }
+    let mut server = TcpStream::connect(to)?;
+    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+    let (mut from, mut back) = (client.try_clone()?, server.try_clone()?);
+    thread::spawn(move || {
+        let _ = io::copy(&mut back, &mut client);
+    });
+    io::copy(&mut from, &mut server).map(drop)
 }
 
 /// Something that is no server, only a port: accepts connections and keeps silent.

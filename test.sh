@@ -14,6 +14,7 @@ python3 -c 'import venv, ensurepip' 2>/dev/null || need_packages python3-venv
 PATH=$PATH:$cache/tools/bin
 have cargo-deny || cargo install cargo-deny --version "^0.20" --locked --root "$cache/tools"
 need_garage
+need_postgres
 export OBNAM_TEST_CACHE=$cache
 target=${CARGO_TARGET_DIR:-$PWD/target}
 cargo --version

@@ -74,3 +74,14 @@ need_garage() {
     need_programs cc:build-essential pkg-config
     cargo install garage --version "$version" --locked --root "$cache/tools"
 }
+
+# PostgreSQL, for the tests of the server. They start one of their own: Debian's shall make and start none.
+need_postgres() {
+    need_programs setpriv:util-linux
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && return
+    if [ "$(id -u)" = 0 ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        mkdir -p /etc/postgresql-common
+        echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
+    fi
+    need_packages postgresql
+}

@@ -10,7 +10,7 @@
 pub mod allocator;
 pub mod backup;
 pub mod check;
-pub mod chunk;
+pub use obnam_chunk as chunk;
 pub mod chunker;
 pub mod cli;
 pub mod config;

@@ -30,7 +30,7 @@ fn named_tests(text: &str) -> Vec<(String, String)> {
 
 /// What is in the test of this name: a file, or the files of a folder.
 fn source_of(test: &str) -> Option<String> {
-    ["tests/tests", "host/tests"].iter().find_map(|folder| {
+    ["tests/tests", "host/tests", "server/tests/server"].iter().find_map(|folder| {
         let folder = root().join(folder);
         let whole = || fs::read_dir(folder.join(test)).ok().map(|files| files.map(|file| read(&file.unwrap().path())));
         fs::read_to_string(folder.join(format!("{test}.rs"))).ok().or_else(|| Some(whole()?.collect()))

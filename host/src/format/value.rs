@@ -8,7 +8,6 @@ use minicbor::decode::{Decoder, Error as DecodeError};
 use minicbor::encode::{Encoder, Error as EncodeError, Write};
 use minicbor::{Decode, Encode};
 
-use crate::chunk::ChunkId;
 use crate::crypto::random;
 
 /// A point in time: seconds since 1970 (may be negative) and nanoseconds (0 to 999,999,999).
@@ -118,19 +117,6 @@ impl<C> Encode<C> for WriterTag {
 impl<'b, C> Decode<'b, C> for WriterTag {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
         d.bytes()?.try_into().map(WriterTag).map_err(|_| DecodeError::message("a writer tag has 8 bytes"))
-    }
-}
-
-impl<C> Encode<C> for ChunkId {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
-        e.bytes(self.as_bytes())?.ok()
-    }
-}
-
-impl<'b, C> Decode<'b, C> for ChunkId {
-    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
-        let bytes = d.bytes()?.try_into().map_err(|_| DecodeError::message("a chunk id has 32 bytes"))?;
-        Ok(ChunkId::from_bytes(bytes))
     }
 }
 

@@ -8,6 +8,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
 
+use minicbor::decode::{Decoder, Error as DecodeError};
+use minicbor::encode::{Encoder, Error as EncodeError, Write};
+use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
 /// The largest chunk that a store has to take, in bytes (64 MiB).
@@ -149,6 +152,20 @@ impl fmt::Display for ChunkId {
 impl fmt::Debug for ChunkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ChunkId({self})")
+    }
+}
+
+/// In CBOR an id is a string of 32 bytes.
+impl<C> Encode<C> for ChunkId {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
+        e.bytes(self.as_bytes())?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for ChunkId {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
+        let bytes = d.bytes()?.try_into().map_err(|_| DecodeError::message("a chunk id has 32 bytes"))?;
+        Ok(ChunkId::from_bytes(bytes))
     }
 }
 

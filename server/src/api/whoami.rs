@@ -1,0 +1,70 @@
+//! `GET /self`: what the token is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+
+use super::caller::Caller;
+use crate::problem::{Problem, ProblemDocument};
+use crate::rights::Verb;
+use crate::server::Server;
+
+/// What the token is, and what it has to know of the server.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Whoami {
+    /// The token's id.
+    id: String,
+    /// Its name.
+    name: String,
+    /// Whose chunks.
+    tenant: String,
+    /// For each verb the labels: a label, a text that ends in a dot (all that begin with it), or `*`.
+    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    rights: BTreeMap<Verb, Vec<String>>,
+    /// When it ends, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
+    /// For how many bytes URLs to store are signed on one day (UTC).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    daily_bytes: Option<u64>,
+    /// How long URLs live, in seconds.
+    url_lifetime: u64,
+    /// How long after it was asked for a chunk is removed, in seconds.
+    removal_delay: u64,
+    /// How old a chunk must be to be removed, in seconds.
+    removal_minimum_age: u64,
+    /// Whether URLs to store are signed.
+    stores: bool,
+    /// Whether the store refuses a second PUT of one chunk.
+    create_only: bool,
+}
+
+/// Says what the token is.
+#[utoipa::path(get, path = "/v1/{tenant}/self", tag = "tokens", security(("token" = [])),
+    params(("tenant" = String, Path, description = "The tenant")),
+    responses((status = 200, description = "What the token is", body = Whoami),
+        (status = "default", description = "A problem", body = ProblemDocument)))]
+pub async fn whoami(State(server): State<Arc<Server>>, caller: Caller) -> Result<Json<Whoami>, Problem> {
+    caller.audit(&server, "self", 0, 0, None);
+    let what = &caller.token.what;
+    let verdict = server.verdict();
+    let verbs = [Verb::Find, Verb::Read, Verb::Create, Verb::Delete, Verb::Admin];
+    let labels = |verb| what.rights.labels(verb).iter().map(ToString::to_string).collect();
+    Ok(Json(Whoami {
+        id: caller.token.id.to_string(),
+        name: what.name.clone(),
+        tenant: what.tenant.to_string(),
+        rights: verbs.into_iter().filter(|verb| what.rights.have(*verb)).map(|verb| (verb, labels(verb))).collect(),
+        expires: what.expires,
+        daily_bytes: what.daily_bytes,
+        url_lifetime: server.config.urls.lifetime.seconds(),
+        removal_delay: server.config.removal.delay.seconds(),
+        removal_minimum_age: server.config.removal.minimum_age.seconds(),
+        stores: verdict.as_ref().is_some_and(|verdict| verdict.binds),
+        create_only: verdict.is_some_and(|verdict| verdict.create_only),
+    }))
+}

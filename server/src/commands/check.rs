@@ -1,0 +1,35 @@
+//! `obnam-server check`: tries what the object store guarantees.
+
+use serde_json::json;
+
+use super::{Failure, Output};
+use crate::config::Config;
+use crate::probe::probe;
+use crate::server::StartError;
+use crate::signing::Signer;
+use crate::state::State;
+use crate::store::S3Store;
+
+/// Opens the database, probes the store, and says what was seen.
+pub async fn check(config: &Config, output: &Output) -> Result<(), Failure> {
+    State::open(&config.database).await?.close().await;
+    let store = S3Store::new(&config.s3);
+    let signer = Signer::new(&config.s3, config.urls.lifetime.0).map_err(StartError::from)?;
+    let verdict = probe(&store, &signer).await?;
+    let mut lines: Vec<String> = verdict
+        .findings
+        .iter()
+        .map(|finding| format!("{} {}: {}", if finding.good { "good" } else { "BAD " }, finding.tried, finding.saw))
+        .collect();
+    lines.push(match (verdict.binds, verdict.create_only) {
+        (true, true) => "Signed URLs store the announced bytes only, and only once.".to_owned(),
+        (true, false) => {
+            "Signed URLs store the announced bytes only. The store takes the same bytes a second time, which \
+                          changes nothing but the chunk's age."
+                .to_owned()
+        }
+        (false, _) => "The store accepts what was not announced. It gets no signed URLs to store.".to_owned(),
+    });
+    output.print(&lines.join("\n"), &json!({ "database": "ok", "store": verdict }))?;
+    if verdict.binds { Ok(()) } else { Err(Failure::Unfit) }
+}

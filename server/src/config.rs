@@ -1,0 +1,430 @@
+//! The configuration: one TOML file, and the environment for secrets. `docs/server.md` explains every key.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+/// No URL lives longer.
+pub const LONGEST_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// Where the file is when nobody says.
+pub const DEFAULT_FILE: &str = "/etc/obnam-server.toml";
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {file}: {why}; name another file with --config")]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        why: std::io::Error,
+    },
+    /// The file is no TOML, or has unknown or wrong keys.
+    #[error("the configuration {file} is wrong: {why}")]
+    Form {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        why: toml::de::Error,
+    },
+    /// A value makes no sense.
+    #[error("the configuration {file} is wrong: {why}")]
+    Value {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+/// All of it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Where the API listens.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// Where metrics (and health once more) are served, without TLS and tokens.
+    pub management: Option<SocketAddr>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    #[serde(default)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// The database: `sqlite:FILE` or `postgres://…`.
+    #[serde(default = "default_database")]
+    pub database: DatabaseUrl,
+    /// The file of the audit log; standard output where there is none.
+    pub audit_log: Option<PathBuf>,
+    /// TLS.
+    pub tls: Option<TlsConfig>,
+    /// The object store.
+    pub s3: S3Config,
+    /// Lifetimes of URLs.
+    #[serde(default)]
+    pub urls: UrlConfig,
+    /// Removals.
+    #[serde(default)]
+    pub removal: RemovalConfig,
+    /// Rates.
+    #[serde(default)]
+    pub limits: LimitConfig,
+}
+
+/// The URL of a database. Has no `Display`, and its `Debug` shows only the kind: it may hold a password.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The URL itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for DatabaseUrl {
+    fn from(url: String) -> Self {
+        DatabaseUrl(url)
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:…", self.0.split(':').next().unwrap_or_default())
+    }
+}
+
+/// A secret out of the file or the environment.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(secret: String) -> Self {
+        Secret(secret)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// Certificate and key, both PEM files; they are read again when they change.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TlsConfig {
+    /// The certificate and the chain behind it.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// The object store.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct S3Config {
+    /// The bucket.
+    pub bucket: String,
+    /// What all keys begin with; empty, or a text that ends in a slash.
+    #[serde(default)]
+    pub prefix: String,
+    /// Where the store answers, as clients see it too; without it AWS.
+    pub endpoint: Option<String>,
+    /// The region.
+    pub region: Option<String>,
+    /// Whether the bucket is a part of the path; by default where there is an endpoint.
+    pub path_style: Option<bool>,
+    /// The key's id; else `AWS_ACCESS_KEY_ID`.
+    pub access_key_id: Option<String>,
+    /// The key; else `AWS_SECRET_ACCESS_KEY`.
+    pub secret_access_key: Option<Secret>,
+    /// A file that holds the key in its first line.
+    pub secret_access_key_file: Option<PathBuf>,
+}
+
+/// Lifetimes of URLs.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct UrlConfig {
+    /// How long an URL may be used.
+    pub lifetime: Span,
+}
+
+/// Removals.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RemovalConfig {
+    /// How long after it was asked for a chunk is removed.
+    pub delay: Span,
+    /// How old, by the store's clock, a chunk must be.
+    pub minimum_age: Span,
+}
+
+/// Rates.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct LimitConfig {
+    /// Requests in a second with one token; a burst may be ten times this.
+    pub token_requests: u32,
+    /// Requests in a second from one address (IPv6: a /64); a burst may be ten times this.
+    pub address_requests: u32,
+    /// Requests that are answered at the same time; others wait.
+    pub requests_at_once: usize,
+}
+
+impl Default for UrlConfig {
+    fn default() -> Self {
+        UrlConfig { lifetime: Span(Duration::from_secs(15 * 60)) }
+    }
+}
+
+impl Default for RemovalConfig {
+    fn default() -> Self {
+        RemovalConfig { delay: Span(Duration::from_secs(7 * 86_400)), minimum_age: Span(Duration::ZERO) }
+    }
+}
+
+impl Default for LimitConfig {
+    fn default() -> Self {
+        LimitConfig { token_requests: 50, address_requests: 100, requests_at_once: 256 }
+    }
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8080))
+}
+
+fn default_database() -> DatabaseUrl {
+    DatabaseUrl("sqlite:/var/lib/obnam-server/state.db".to_owned())
+}
+
+/// A stretch of time, written as a number and a unit: `90s`, `15m`, `2h`, `7d`, `4w`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// In whole seconds.
+    pub fn seconds(self) -> u64 {
+        self.0.as_secs()
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let error =
+            || format!("{text:?} is no stretch of time; write a number and a unit, such as 90s, 15m, 2h, 7d or 4w");
+        let unit = text.chars().last().ok_or_else(error)?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            'w' => 7 * 86_400,
+            _ => return Err(error()),
+        };
+        let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| error())?;
+        // A hundred years: sums with times of today stay far from any end.
+        let longest = 100 * 366 * 86_400;
+        let seconds = number.checked_mul(seconds).filter(|&seconds| seconds <= longest).ok_or_else(error)?;
+        Ok(Span(Duration::from_secs(seconds)))
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl Config {
+    /// Reads and checks the file; `variable` reads the environment.
+    pub fn read(file: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|why| ConfigError::Read { file: file.to_owned(), why })?;
+        Config::parse(file, &text, variable)
+    }
+
+    fn parse(file: &Path, text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut config: Config =
+            toml::from_str(text).map_err(|why| ConfigError::Form { file: file.to_owned(), why })?;
+        if let Some(url) = variable("OBNAM_SERVER_DATABASE") {
+            config.database = DatabaseUrl(url);
+        }
+        config
+            .s3
+            .complete(variable)
+            .and_then(|()| config.check())
+            .map_err(|why| ConfigError::Value { file: file.to_owned(), why })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let lifetime = self.urls.lifetime.0;
+        if lifetime < Duration::from_secs(10) || lifetime > LONGEST_LIFETIME {
+            return Err("urls.lifetime must be 10 seconds to one hour".to_owned());
+        }
+        if self.removal.delay.0 < LONGEST_LIFETIME {
+            return Err(
+                "removal.delay must be at least one hour: an URL to store a chunk may be valid that long".to_owned()
+            );
+        }
+        if self.limits.token_requests == 0 || self.limits.address_requests == 0 || self.limits.requests_at_once == 0 {
+            return Err("the limits must be at least 1".to_owned());
+        }
+        let database = self.database.reveal();
+        if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| database.starts_with(scheme)) {
+            return Err("database must begin with sqlite: or postgres:".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl S3Config {
+    /// Fills in what the environment and files have, and checks the rest.
+    fn complete(&mut self, variable: impl Fn(&str) -> Option<String>) -> Result<(), String> {
+        let or = |given: Option<String>, name: &str| given.or_else(|| variable(name)).filter(|text| !text.is_empty());
+        self.access_key_id = or(self.access_key_id.take(), "AWS_ACCESS_KEY_ID");
+        self.region = or(self.region.take(), "AWS_REGION");
+        if self.secret_access_key.is_none() {
+            self.secret_access_key = match &self.secret_access_key_file {
+                Some(file) => Some(first_line(file)?),
+                None => variable("AWS_SECRET_ACCESS_KEY").map(Secret),
+            };
+        }
+        if self.access_key_id.is_none() || self.secret_access_key.is_none() {
+            return Err("the object store's key is missing: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
+                        s3.access-key-id and s3.secret-access-key-file"
+                .to_owned());
+        }
+        if self.region.is_none() {
+            return Err(
+                "s3.region is missing; for a store without regions write what it expects, often us-east-1".to_owned()
+            );
+        }
+        if !(self.prefix.is_empty() || self.prefix.ends_with('/')) || self.prefix.starts_with('/') {
+            return Err("s3.prefix must end in a slash, and not begin with one".to_owned());
+        }
+        if let Some(endpoint) = &self.endpoint
+            && !(endpoint.starts_with("https://") || endpoint.starts_with("http://"))
+        {
+            return Err("s3.endpoint must begin with https:// or http://".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The URL of the store.
+    pub fn endpoint(&self) -> String {
+        match (&self.endpoint, &self.region) {
+            (Some(endpoint), _) => endpoint.clone(),
+            (None, region) => format!("https://s3.{}.amazonaws.com", region.as_deref().unwrap_or("us-east-1")),
+        }
+    }
+
+    /// Whether the bucket is a part of the path.
+    pub fn path_style(&self) -> bool {
+        self.path_style.unwrap_or(self.endpoint.is_some())
+    }
+
+    /// Region, id of the key, key; all are there once the configuration was read.
+    pub fn credentials(&self) -> (&str, &str, &str) {
+        (
+            self.region.as_deref().unwrap_or_default(),
+            self.access_key_id.as_deref().unwrap_or_default(),
+            self.secret_access_key.as_ref().map(Secret::reveal).unwrap_or_default(),
+        )
+    }
+}
+
+fn first_line(file: &Path) -> Result<Secret, String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|why| format!("s3.secret-access-key-file: cannot read {}: {why}", file.display()))?;
+    Ok(Secret(text.lines().next().unwrap_or_default().trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S3: &str =
+        "[s3]\nbucket = \"b\"\nregion = \"garage\"\naccess-key-id = \"k\"\nsecret-access-key = \"hidden\"\n";
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(Path::new("x.toml"), text, |_| None).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults() {
+        let config = parse(S3).expect("a configuration");
+        assert_eq!(config.urls.lifetime.seconds(), 900);
+        assert_eq!(config.removal.delay.seconds(), 7 * 86_400);
+        assert_eq!(config.s3.endpoint(), "https://s3.garage.amazonaws.com");
+        assert!(!config.s3.path_style());
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let text = format!("database = \"postgres://u:hidden@h/d\"\n{S3}");
+        let shown = format!("{:?}", parse(&text).expect("a configuration"));
+        assert!(!shown.contains("hidden"), "{shown}");
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        for (text, word) in [
+            ("[urls]\nlifetime = \"2h\"\n", "urls.lifetime"),
+            ("[urls]\nlifetime = \"1s\"\n", "urls.lifetime"),
+            ("[urls]\nlifetime = \"soon\"\n", "\"soon\""),
+            ("[removal]\ndelay = \"59m\"\n", "removal.delay"),
+            ("[limits]\ntoken-requests = 0\n", "limits"),
+            ("colour = 1\n", "colour"),
+            ("database = \"mysql://x\"\n", "database"),
+        ] {
+            let error = parse(&if text.starts_with('[') { format!("{S3}{text}") } else { format!("{text}{S3}") });
+            let error = error.expect_err("is refused");
+            assert!(error.contains(word), "{error}");
+        }
+        let error = parse("[s3]\nbucket = \"b\"\nregion = \"r\"\n").expect_err("is refused");
+        assert!(error.contains("AWS_SECRET_ACCESS_KEY"), "{error}");
+    }
+
+    #[test]
+    fn the_environment_gives_what_the_file_lacks() {
+        let environment = |name: &str| match name {
+            "OBNAM_SERVER_DATABASE" => Some("sqlite:other".to_owned()),
+            "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("from-environment".to_owned()),
+            "AWS_REGION" => Some("garage".to_owned()),
+            _ => None,
+        };
+        let config = Config::parse(Path::new("x"), "[s3]\nbucket = \"b\"\n", environment).expect("a configuration");
+        assert_eq!(config.s3.credentials(), ("garage", "from-environment", "from-environment"));
+        assert_eq!(config.database.reveal(), "sqlite:other");
+    }
+
+    #[test]
+    fn spans() {
+        for (text, seconds) in [("90s", 90), ("15m", 900), ("2h", 7200), ("7d", 604_800), ("1w", 604_800)] {
+            assert_eq!(text.parse::<Span>().map(Span::seconds), Ok(seconds));
+        }
+        for bad in ["", "s", "7", "7x", "-1s", "1.5h", "99999999999999999999w", "9999w9", "1é", "5000000w"] {
+            assert!(bad.parse::<Span>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a running server is made of.
+
+use std::net::IpAddr;
+use std::sync::RwLock;
+use std::time::Instant;
+
+use tokio::sync::Mutex;
+
+use crate::audit::Audit;
+use crate::config::Config;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::probe::Verdict;
+use crate::signing::{Signer, SigningError};
+use crate::state::{State, StateError};
+use crate::store::S3Store;
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The store's configuration.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
+    /// The audit log.
+    #[error("cannot open the audit log: {0}")]
+    Audit(std::io::Error),
+}
+
+/// Everything that requests share.
+pub struct Server {
+    /// The configuration.
+    pub config: Config,
+    /// The database.
+    pub state: State,
+    /// The object store.
+    pub store: S3Store,
+    /// Signs URLs.
+    pub signer: Signer,
+    /// Counts requests.
+    pub limits: Limits,
+    /// The audit log.
+    pub audit: Audit,
+    /// Numbers.
+    pub metrics: Metrics,
+    /// What the probe of the store found.
+    pub verdict: RwLock<Option<Verdict>>,
+    /// Whether database and store answered, and when they were asked.
+    pub readiness: Mutex<Option<(Instant, bool)>>,
+}
+
+impl Server {
+    /// Opens the database and the log.
+    pub async fn open(config: Config) -> Result<Self, StartError> {
+        let audit = Audit::open(config.audit_log.as_deref()).map_err(StartError::Audit)?;
+        Ok(Server {
+            state: State::open(&config.database).await?,
+            store: S3Store::new(&config.s3),
+            signer: Signer::new(&config.s3, config.urls.lifetime.0)?,
+            limits: Limits::new(&config.limits),
+            audit,
+            metrics: Metrics::default(),
+            verdict: RwLock::new(None),
+            readiness: Mutex::new(None),
+            config,
+        })
+    }
+
+    /// What the probe of the store found, if it was made.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.verdict.read().map_or(None, |verdict| verdict.clone())
+    }
+
+    /// Takes what a probe found.
+    pub fn set_verdict(&self, found: Verdict) {
+        if let Ok(mut verdict) = self.verdict.write() {
+            *verdict = Some(found);
+        }
+    }
+
+    /// The address that a request comes from.
+    pub fn client_address(&self, peer: IpAddr, headers: &axum::http::HeaderMap) -> IpAddr {
+        crate::peer::client_address(peer, headers, &self.config.trusted_proxies)
+    }
+}

@@ -1,0 +1,34 @@
+//! The server as its clients and its operator see it: the real program, a strict fake of S3, SQLite and PostgreSQL.
+
+// The fake of S3 lives with the end-to-end tests of the client, whose crate needs the whole plugin host. Only the files
+// are used here.
+#[path = "../../tests/src"]
+#[allow(dead_code, unused_imports, clippy::unwrap_used)]
+mod shared {
+    pub mod proxy;
+    pub mod s3;
+    pub mod tools;
+}
+use shared::{s3, tools};
+
+#[path = "server/support.rs"]
+mod support;
+
+#[path = "server/attacks.rs"]
+mod attacks;
+#[path = "server/calls.rs"]
+mod calls;
+#[path = "server/operating.rs"]
+mod operating;
+#[path = "server/postgres.rs"]
+mod postgres;
+#[path = "server/quotas.rs"]
+mod quotas;
+#[path = "server/real_store.rs"]
+mod real_store;
+#[path = "server/removals.rs"]
+mod removals;
+#[path = "server/tls.rs"]
+mod tls;
+#[path = "server/tokens.rs"]
+mod tokens;

@@ -139,7 +139,7 @@ struct Running<'a> {
 impl<'a> Running<'a> {
     fn backup(sandbox: &Sandbox, proxy: &'a Proxy) -> Self {
         proxy.forget();
-        proxy.set_behaviour(Behaviour::Delay(Duration::from_secs(1)));
+        proxy.set_behaviour(Behaviour::Delay(Duration::from_millis(500)));
         let mut command = sandbox.command(args!["--quiet", "backup", sandbox.source()]);
         let words = format!("{command:?}");
         Running { child: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), words, proxy }
@@ -239,7 +239,7 @@ fn a_backup_whose_server_stays_away_can_be_ended_and_goes_on_later() {
 #[test]
 fn a_killed_backup_needs_no_repair() {
     let (_garage, proxy, sandbox) = disturbed();
-    for _ in 0..3 {
+    for _ in 0..2 {
         let mut backup = Running::backup(&sandbox, &proxy);
         backup.wait_for_packs(&sandbox.prefix());
         backup.kill();

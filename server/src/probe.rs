@@ -70,6 +70,8 @@ const WRONG: &[u8] = b"obnam-server probes its store: those bytes are not so....
 
 /// Makes requests as clients would, with small objects outside of every tenant, and removes them again.
 pub async fn probe(store: &S3Store, signer: &Signer) -> Result<Verdict, ProbeError> {
+    // Wrong keys and the like are told best by the answer to a listing.
+    store.ping().await?;
     let mut name = [0; 8];
     getrandom::fill(&mut name).map_err(|_| ProbeError::Random)?;
     let key = store.scratch_key(&hex::encode(name));

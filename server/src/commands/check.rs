@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Failure, Output};
 use crate::config::Config;
-use crate::probe::probe;
+use crate::probe::{Finding, probe};
 use crate::server::StartError;
 use crate::signing::Signer;
 use crate::state::State;
@@ -16,11 +16,14 @@ pub async fn check(config: &Config, output: &Output) -> Result<(), Failure> {
     let store = S3Store::new(&config.s3);
     let signer = Signer::new(&config.s3, config.urls.lifetime.0).map_err(StartError::from)?;
     let verdict = probe(&store, &signer).await?;
-    let mut lines: Vec<String> = verdict
-        .findings
-        .iter()
-        .map(|finding| format!("{} {}: {}", if finding.good { "good" } else { "BAD " }, finding.tried, finding.saw))
-        .collect();
+    let mark = |finding: &Finding| match (finding.good, verdict.binds) {
+        (true, _) => "good",
+        // Worth knowing, and explained below.
+        (false, true) => "note",
+        (false, false) => "BAD ",
+    };
+    let line = |finding: &Finding| format!("{} {}: {}", mark(finding), finding.tried, finding.saw);
+    let mut lines: Vec<String> = verdict.findings.iter().map(line).collect();
     lines.push(match (verdict.binds, verdict.create_only) {
         (true, true) => "Signed URLs store the announced bytes only, and only once.".to_owned(),
         (true, false) => {

@@ -8,7 +8,7 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
 };
-use aws_sdk_s3::error::{DisplayErrorContext, SdkError};
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::Object;
 use obnam_chunk::{ChunkId, Label};
@@ -182,9 +182,23 @@ fn stat(prefix: &str, label: &Label, object: &Object) -> Option<Stat> {
     })
 }
 
+/// In words: what the store answered, or why there is no answer.
 fn failed<E>(doing: String, error: SdkError<E>) -> StoreError
 where
-    E: std::error::Error + 'static,
+    E: std::error::Error + ProvideErrorMetadata + 'static,
 {
-    StoreError { doing, why: DisplayErrorContext(&error).to_string() }
+    let Some(response) = error.raw_response() else {
+        return StoreError { doing, why: DisplayErrorContext(&error).to_string() };
+    };
+    let mut why = format!("the store answered {}", response.status().as_u16());
+    if let Some(code) = error.code() {
+        why.push_str(&format!(" {code}"));
+    }
+    if let Some(message) = error.message() {
+        why.push_str(&format!(": {message}"));
+    }
+    if [401, 403].contains(&response.status().as_u16()) {
+        why.push_str("; look at keys, region and the rights of the key");
+    }
+    StoreError { doing, why }
 }

@@ -17,6 +17,16 @@ fn check_says_what_the_store_guarantees() {
 }
 
 #[test]
+fn wrong_keys_are_told_in_words() {
+    let place = Place::new(Faults::default(), "");
+    let output = place.command(&["check"]).env("AWS_SECRET_ACCESS_KEY", "another").output().expect("runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error.contains("403 SignatureDoesNotMatch") && error.contains("look at keys"), "{error}");
+    assert!(!error.contains("another"), "{error}");
+}
+
+#[test]
 fn a_store_that_takes_wrong_bytes_gets_no_signed_urls() {
     for faults in [
         Faults { ignores_checksum: true, ..Faults::default() },

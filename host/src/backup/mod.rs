@@ -256,7 +256,7 @@ fn prepare<'a>(
     started: Time,
 ) -> Result<Shared<'a>, RepositoryError> {
     let index = repository.load_index(listing)?;
-    let tombstoned = repository.tombstoned()?;
+    let tombstoned = repository.tombstoned_in(&listing.tombstones);
     let _ = watch.expected.set(expected(repository, snapshots, options));
     let previous = Previous::find(repository, &index, snapshots, options)?;
     let keys = repository.sealing_keys();

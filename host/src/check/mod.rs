@@ -141,7 +141,7 @@ pub fn run(repository: &Repository, read_data: bool, watch: &Watch) -> Result<Re
     let listing = repository.listing()?;
     let snapshots = repository.snapshots(&listing)?;
     let index = repository.load_index(&listing)?;
-    repository.tombstoned()?;
+    repository.tombstoned_in(&listing.tombstones);
     check.own_chunks();
     let packs = check.packs(&index)?;
     if read_data {

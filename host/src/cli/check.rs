@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::output::{Output, count, size};
 use super::progress::{State, shown};
-use super::{Failure, Global, exit, interrupt};
+use super::{Failure, Global, exit, interrupt, trial};
 use crate::check::{Severity, Watch, run as look_through};
+use crate::store;
 
 /// Check that everything that snapshots need is there, and with --read-data that it is good.
 ///
@@ -18,11 +19,15 @@ pub struct Arguments {
     /// Read every chunk and verify every blob
     #[arg(long)]
     read_data: bool,
+    /// Also try what the store honours, on scratch objects that are removed again
+    #[arg(long)]
+    store: bool,
 }
 
 pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
     let begun = Instant::now();
     let repository = global.repository()?;
+    let tried = if arguments.store { Some(repository.store.check()?) } else { None };
     let watch = Watch::stopped_by(interrupt::flag());
     let look = || {
         let total = Some(watch.total.get()).filter(|&total| total > 0);
@@ -32,7 +37,8 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         State { bytes: (watch.bytes.get(), total), text, numbers, ..State::default() }
     };
     let report = shown(output, look, || look_through(&repository, arguments.read_data, &watch))?;
-    let errors = report.errors();
+    let broken = tried.iter().flatten().filter(|finding| finding.severity == store::Severity::Error).count();
+    let errors = report.errors() + broken;
     let status = if errors > 0 { "damaged" } else { "ok" };
     if output.json {
         let result = json!({
@@ -44,6 +50,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
             "blobs_verified": watch.blobs.get(),
             "errors": errors,
             "findings": report.findings,
+            "store": tried.as_deref().map(trial::json),
             "seconds": begun.elapsed().as_secs_f64(),
         });
         output.document(status, &[], result)?;
@@ -51,6 +58,9 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         for finding in &report.findings {
             let severity = if finding.severity == Severity::Error { "error" } else { "warning" };
             output.line(format!("{severity}: {}", finding.message))?;
+        }
+        for line in tried.as_deref().map(trial::lines).unwrap_or_default() {
+            output.line(line)?;
         }
         let verified = if arguments.read_data {
             format!(", {} verified", count(watch.blobs.get(), "blob", "blobs"))

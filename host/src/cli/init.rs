@@ -6,8 +6,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::context::host_name;
-use super::output::Output;
-use super::{Failure, Global, exit};
+use super::output::{Output, complain};
+use super::{Failure, Global, exit, trial};
 use crate::chunk::ChunkId;
 use crate::credential::{Secret, identity, passphrase};
 use crate::format::roster::Parameters;
@@ -56,6 +56,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         }
         error
     })?;
+    let tried = place.store.check().map_err(|error| error.to_string());
     let credentials: Vec<(&str, ChunkId)> = secrets
         .iter()
         .zip(&made.credentials)
@@ -70,11 +71,18 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
             "client": made.client.to_string(),
             "credentials": credentials,
             "passphrase": generated.as_ref().map(|text| text.as_str()),
+            "store": tried.as_deref().ok().map(trial::json),
         });
         output.document("ok", &[], result)?;
     } else {
         sheet(output, &location, &made, &credentials, generated.as_ref().map(|text| text.as_str()))?;
         output.flush()?;
+    }
+    match &tried {
+        Ok(findings) if !output.quiet && !output.json => trial::lines(findings).iter().for_each(complain),
+        Ok(_) => {}
+        // The repository is made all the same.
+        Err(why) => complain(format!("what the store honours was not tried: {why}; later: obnam check --store")),
     }
     Ok(exit::OK)
 }

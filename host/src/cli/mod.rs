@@ -25,6 +25,7 @@ mod settings;
 mod snapshots;
 mod stats;
 mod tag;
+mod trial;
 mod version;
 
 use std::path::PathBuf;

@@ -44,7 +44,7 @@ impl SnapshotInfo {
     }
 }
 
-/// The snapshots, index chunks and notes of a repository, as listed at one moment.
+/// The snapshots, index chunks, notes and tombstones of a repository, as listed at one moment.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// Chunks with a label `snapshot.TAG`.
@@ -53,6 +53,8 @@ pub struct Listing {
     pub indexes: Vec<ChunkInfo>,
     /// Chunks with a label `note.TAG`.
     pub notes: Vec<ChunkInfo>,
+    /// Chunks with the label `tombstone`.
+    pub tombstones: Vec<ChunkInfo>,
 }
 
 impl Repository {
@@ -107,13 +109,13 @@ impl Repository {
         Ok((member.tag, payload))
     }
 
-    /// Lists snapshots, index chunks and notes.
+    /// Lists snapshots, index chunks, notes and tombstones, all at once: each list is a round trip to the store.
     pub fn listing(&self) -> Result<Listing, RepositoryError> {
-        Ok(Listing {
-            snapshots: self.store.list(&LabelFilter::Family(family("snapshot")))?,
-            indexes: self.store.list(&LabelFilter::Family(family("index")))?,
-            notes: self.store.list(&LabelFilter::Family(family("note")))?,
-        })
+        let families = ["snapshot", "index", "note"].map(|name| LabelFilter::Family(family(name)));
+        let filters: Vec<_> = families.into_iter().chain([LabelFilter::Exactly(family("tombstone"))]).collect();
+        let mut lists = self.in_parallel(&filters, |filter| self.store.list(filter)).into_iter();
+        let mut next = || lists.next().expect("there is a list for each filter");
+        Ok(Listing { snapshots: next()?, indexes: next()?, notes: next()?, tombstones: next()? })
     }
 
     /// Reads and verifies snapshots, oldest first. What cannot be used is warned about and left out, and so is history
@@ -342,12 +344,16 @@ impl Repository {
         Ok(Segment { chunk: Some(info.id), signer, packs: payload.packs, records })
     }
 
-    /// The packs that valid tombstones name.
+    /// The packs that valid tombstones name, those that are in the store now.
     pub fn tombstoned(&self) -> Result<HashSet<ChunkId>, RepositoryError> {
-        let listed = self.store.list(&LabelFilter::Exactly(family("tombstone")))?;
+        Ok(self.tombstoned_in(&self.store.list(&LabelFilter::Exactly(family("tombstone")))?))
+    }
+
+    /// The packs that the valid ones of these tombstones name.
+    pub fn tombstoned_in(&self, listed: &[ChunkInfo]) -> HashSet<ChunkId> {
         let mut packs = HashSet::new();
-        for info in listed {
-            match self.tombstone(&info) {
+        for (info, tombstone) in listed.iter().zip(self.in_parallel(listed, |info| self.tombstone(info))) {
+            match tombstone {
                 Ok(tombstone) => packs.extend(tombstone.packs),
                 Err(why) => {
                     let name = ChunkName { label: info.label.clone(), id: info.id };
@@ -355,7 +361,7 @@ impl Repository {
                 }
             }
         }
-        Ok(packs)
+        packs
     }
 
     fn tombstone(&self, info: &ChunkInfo) -> Result<Tombstone, RepositoryError> {

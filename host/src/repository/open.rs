@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::{ChunkName, Place, Repository, RepositoryError, Warnings, family};
-use crate::chunk::{ChunkId, Label, LabelFilter};
+use crate::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
 use crate::credential::{CredentialError, MAX_AGE_FILE, Secret};
 use crate::crypto::public::VerifyKey;
 use crate::format::client::{ClientKeys, Credential};
@@ -27,20 +27,35 @@ const MAX_ROSTER: u64 = 16 << 20;
 /// Opens a repository with a secret. `expected` is the repository id where the user gave it (from the recovery
 /// sheet), and is needed with an identity only where this machine has no pin.
 pub fn open(place: Place, secret: &Secret, expected: Option<ChunkId>) -> Result<Repository, RepositoryError> {
-    place.store.open()?;
     let pin = Pin::load(&place.dirs, &place.location)?;
     let expected = expected.or(pin.as_ref().map(|pin| pin.repository));
     let warnings = Warnings::default();
-    let (credential_id, credential) = find_credential(&place, secret, pin.as_ref(), expected, &warnings)?;
+    // Each of these is a round trip to the store, and a passphrase takes a while besides.
+    let list = |name| place.store.list(&LabelFilter::Exactly(family(name)));
+    let (found, markers, rosters) = std::thread::scope(|scope| {
+        let (markers, rosters) = (scope.spawn(|| list("repository")), scope.spawn(|| list("roster")));
+        let found = find_credential(&place, secret, pin.as_ref(), expected, &warnings);
+        let finished = "listing does not panic";
+        (found, markers.join().expect(finished), rosters.join().expect(finished))
+    });
+    let (credential_id, credential) = found?;
 
     let id = credential.repository;
     let cache = place.dirs.cache(&id)?;
     let state = place.dirs.state(&id)?;
     let chunks = ChunkCache::new(cache.join("chunks"));
-    let marker = load_marker(&place, &id, &chunks, &warnings)?;
+    let marker = load_marker(&place, &id, markers?, &chunks, &warnings)?;
     let root_key = marker.root_key().map_err(|why| unusable(&family("repository"), &id, why))?;
     let client = read_client(&credential, &|label, id| fetch(&place, label, id, &chunks))?;
-    let roster = load_roster(&place, &id, &root_key, &client, &chunks, &state, &warnings)?;
+    let roster = load_roster(
+        &place,
+        &id,
+        rosters?,
+        &Trust { root_key: &root_key, client: &client },
+        &chunks,
+        &state,
+        &warnings,
+    )?;
     if roster.member(&client.tag).is_none_or(|member| member.removed.is_some()) {
         return Err(RepositoryError::NotMember { name: client.name.clone(), tag: client.tag });
     }
@@ -206,11 +221,11 @@ fn not_pinned(place: &Place, pinned: ChunkId, found: &ChunkId) -> RepositoryErro
 fn load_marker(
     place: &Place,
     id: &ChunkId,
+    listed: Vec<ChunkInfo>,
     chunks: &ChunkCache,
     warnings: &Warnings,
 ) -> Result<Marker, RepositoryError> {
     let label = family("repository");
-    let listed = place.store.list(&LabelFilter::Exactly(label.clone()))?;
     if listed.is_empty() {
         return Err(RepositoryError::NotThere { location: place.location.clone() });
     }
@@ -241,18 +256,23 @@ fn read_client(
     read().map_err(|why| unusable(&label, &credential.client, why))
 }
 
+/// Who signs rosters, and who reads them.
+struct Trust<'a> {
+    root_key: &'a VerifyKey,
+    client: &'a ClientKeys,
+}
+
 /// The valid roster with the highest epoch.
 fn load_roster(
     place: &Place,
     repository: &ChunkId,
-    root_key: &VerifyKey,
-    client: &ClientKeys,
+    listed: Vec<ChunkInfo>,
+    trust: &Trust<'_>,
     chunks: &ChunkCache,
     state: &Path,
     warnings: &Warnings,
 ) -> Result<Roster, RepositoryError> {
     let label = family("roster");
-    let listed = place.store.list(&LabelFilter::Exactly(label.clone()))?;
     let count = listed.len();
     let mut best: Option<(ChunkId, Roster)> = None;
     let mut conflict = None;
@@ -269,7 +289,7 @@ fn load_roster(
                 continue;
             }
         };
-        let roster = match read_roster(&chunk, repository, root_key, client) {
+        let roster = match read_roster(&chunk, repository, trust.root_key, trust.client) {
             Ok(roster) => roster,
             Err(why) => {
                 warnings.chunk("roster-unusable", &name, format!("no valid roster, it is ignored: {why}"));

@@ -84,6 +84,6 @@ pub fn misbehaving_spec(directory: &Path, manner: &str) -> StoreSpec {
 }
 
 /// Where the tests keep compiled plugins.
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins")
 }

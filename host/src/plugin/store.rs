@@ -1,7 +1,8 @@
 //! [`PluginStore`]: a plugin as a chunk store.
 
 use std::ops::Range;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -22,7 +23,12 @@ pub struct PluginStore {
     info: PluginInfo,
     create_directories: bool,
     renewal: Option<Renewal>,
+    /// When keys were last read again, and were the same.
+    unchanged: Mutex<Option<Instant>>,
 }
+
+/// Keys that were read again and were the same are not read for so long: reading them may mean to run a program.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
 impl std::fmt::Debug for PluginStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -32,7 +38,8 @@ impl std::fmt::Debug for PluginStore {
 
 impl PluginStore {
     pub(super) fn new(pool: Pool, info: PluginInfo, create_directories: bool, renewal: Option<Renewal>) -> Self {
-        PluginStore { pool: RwLock::new(Arc::new(pool)), info, create_directories, renewal }
+        let pool = RwLock::new(Arc::new(pool));
+        PluginStore { pool, info, create_directories, renewal, unchanged: Mutex::default() }
     }
 
     fn pool(&self) -> Arc<Pool> {
@@ -44,9 +51,14 @@ impl PluginStore {
         let renewal = self.renewal.as_ref()?;
         let mut pool = self.pool.write().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&pool, refused) {
+            let mut unchanged = self.unchanged.lock().unwrap_or_else(PoisonError::into_inner);
+            if unchanged.is_some_and(|when| when.elapsed() < RENEWAL_PAUSE) {
+                return None;
+            }
             let (options, redaction) =
                 renewal().inspect_err(|error| tracing::warn!("keys are not renewed: {error}")).ok()?;
             if options == refused.blueprint.options {
+                *unchanged = Some(Instant::now());
                 return None;
             }
             tracing::debug!(plugin = %self.info.name, "the keys have changed; going on with the new ones");

@@ -6,6 +6,7 @@ use aws_smithy_types::base64;
 
 use crate::exchange::{Answer, Body, Request, send};
 use crate::failures::{self, refused, unavailable};
+use crate::listing::{self, Query};
 use crate::names;
 use crate::settings::Settings;
 use crate::wasi::http::types::Method;
@@ -187,14 +188,24 @@ impl S3Store {
         if answer.status != 200 {
             return Err(refused(&self.settings, &request, answer, doing));
         }
-        let size = answer
-            .number("content-length")
-            .ok_or_else(|| Error::Other(format!("could not {doing}: the store does not say how many bytes it has")))?;
+        let size = match answer.number("content-length") {
+            Some(size) => size,
+            // Some servers leave the length of an empty object out.
+            None => self.listed_size(key)?.ok_or_else(|| {
+                Error::Other(format!("could not {doing}: the store does not say how many bytes it has"))
+            })?,
+        };
         Ok(Head {
             size,
             stored: answer.header("last-modified").and_then(xml::http_time),
             checksum: answer.header("x-amz-checksum-sha256").map(str::to_owned),
         })
+    }
+
+    /// The length of an object as a listing has it.
+    fn listed_size(&self, key: &str) -> Result<Option<u64>, Error> {
+        let listing = listing::list(self, &Query { prefix: key, most: 1, ..Query::default() })?;
+        Ok(listing.objects.into_iter().find(|object| object.key == key).map(|object| object.size))
     }
 
     /// What is known of a chunk.

@@ -34,11 +34,10 @@ pub fn transport(code: &ErrorCode, doing: &str, authority: &str) -> Error {
             later(format!("{host} does not answer; is the address right, and does a firewall let it through?"))
         }
         ErrorCode::TlsCertificateError => never(format!(
-            "the certificate of {host} is not trusted; a store with a certificate of its own authority is used with \
-             --ca-file FILE"
+            "the certificate of {host} is not accepted; one of a private authority is made known by --ca-file FILE"
         )),
         ErrorCode::TlsProtocolError | ErrorCode::TlsAlertReceived(_) => never(format!(
-            "no secure connection to {host} could be made ({code:?}); is it an https port, and is the certificate good?"
+            "no secure connection to {host} could be made; is it the port for https, and is the certificate good?"
         )),
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => {
             never(format!("obnam does not let this plugin talk to {host}"))

@@ -82,6 +82,14 @@ impl Place {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority)
     }
 
+    /// Whether the store is on this computer.
+    pub fn is_here(&self) -> bool {
+        let port = self.authority.rsplit_once(':').filter(|(_, port)| !port.contains(']'));
+        let host = port.map_or(self.authority.as_str(), |(host, _)| host);
+        let is_loopback = host.parse().is_ok_and(|address: std::net::Ipv4Addr| address.is_loopback());
+        is_loopback || host == "localhost" || host.ends_with(".localhost") || host == "[::1]"
+    }
+
     /// The place in words.
     pub fn describe(&self) -> String {
         let below = if self.prefix.is_empty() { String::new() } else { format!(" below {}", self.prefix) };
@@ -228,6 +236,8 @@ mod tests {
         let named = named.unwrap_or_else(|misfit| panic!("{misfit}"));
         assert_eq!((named.origin().as_str(), named.path(Some("k")).as_str()), ("https://b.h:9000", "/p/k"));
         assert_eq!(named.path(None), "/");
+        assert!(place("s3:http://127.0.0.1:9000/b").is_here() && place("s3:http://[::1]/b").is_here());
+        assert!(!place("s3:http://127.example.org/b").is_here() && !place("s3:http://h:1270/b").is_here());
     }
 
     #[test]

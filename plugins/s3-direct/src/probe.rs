@@ -45,7 +45,7 @@ pub fn check(store: &S3Store) -> Result<Vec<Finding>, Error> {
         Err(error @ Error::Unavailable(_)) => return Err(error),
         Err(error) => findings.add(Severity::Error, "not-writable", format!("{error}")),
     }
-    if !store.settings.place.tls {
+    if !store.settings.place.tls && !store.settings.place.is_here() {
         findings.warn(
             "not-encrypted-on-the-way",
             "the connection has no TLS: others on the network can see when, how much and under which key id is stored \

@@ -66,7 +66,7 @@ impl S3Store {
             }
         };
         let sha256 = names::sha256(id).ok_or_else(|| Error::Invalid(format!("could not {doing}: that is no id")))?;
-        let mut request = create(&key, &base64::encode(sha256), body);
+        let mut request = create(&self.settings, &key, &sha256, body);
         if let Some(class) = self.settings.storage_class(label) {
             request.headers.push(("x-amz-storage-class", class.to_owned()));
         }
@@ -245,12 +245,10 @@ impl S3Store {
 }
 
 /// The request that stores an object under a key that nothing has yet.
-pub fn create<'a>(key: &'a str, sha256_base64: &str, body: Body<'a>) -> Request<'a> {
-    Request {
-        headers: vec![("if-none-match", "*".into()), ("x-amz-checksum-sha256", sha256_base64.to_owned())],
-        body,
-        ..Request::new("s3:PutObject", Method::Put, Some(key))
-    }
+pub fn create<'a>(settings: &Settings, key: &'a str, sha256: &[u8; 32], body: Body<'a>) -> Request<'a> {
+    let mut headers = vec![("x-amz-checksum-sha256", base64::encode(sha256))];
+    headers.extend(settings.create_only.then(|| ("if-none-match", "*".to_owned())));
+    Request { headers, body, ..Request::new("s3:PutObject", Method::Put, Some(key)) }
 }
 
 /// Whether a checksum is one of the whole object, not one of the checksums of its parts.

@@ -143,6 +143,11 @@ impl Facts {
             (408 | 429 | 500 | 502 | 503 | 504, _)
             | (_, "SlowDown" | "InternalError" | "ServiceUnavailable" | "OperationAborted") => self.later(host, &say),
             (409, _) => self.later(host, &say),
+            (501, _) if action == "s3:PutObject" && settings.create_only => Error::Unsupported(say(format!(
+                "{host} cannot do that{}; if it does not know if-none-match, which forbids to replace what is there, \
+                 give -o create-only=no",
+                self.quote()
+            ))),
             (501, _) => Error::Unsupported(say(format!("{host} cannot do that{}", self.quote()))),
             _ if self.is_web_page => Error::Other(say(web_page(host, self.status))),
             (400 | 401 | 403, _) => self.denied(settings, action, now, &say),

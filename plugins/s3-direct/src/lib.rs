@@ -98,6 +98,13 @@ fn options() -> Vec<OptionHelp> {
             "Storage classes by label, for example data=STANDARD_IA,tree=STANDARD; default is what the store takes.",
         ),
         option("create-bucket", None, false, "Whether init makes the bucket if there is none: yes or no (default)."),
+        option(
+            "create-only",
+            None,
+            false,
+            "Whether uploads say that they must not replace anything (if-none-match): yes (default), or no for a store \
+             that refuses to hear it. Obnam never sends other bytes for a name either way.",
+        ),
         option("access-key-id", Some("AWS_ACCESS_KEY_ID"), false, "The name of the key."),
         option("secret-access-key", Some("AWS_SECRET_ACCESS_KEY"), true, "The key."),
         option("session-token", Some("AWS_SESSION_TOKEN"), true, "The token that temporary keys come with."),

@@ -1,7 +1,5 @@
 //! The marker object: it tells a prepared place from a wrong bucket or a prefix that was spelled wrong.
 
-use aws_smithy_types::base64;
-
 use crate::chunks::{S3Store, create};
 use crate::exchange::{Body, Request, send};
 use crate::failures::{not_understood, refused};
@@ -45,7 +43,7 @@ pub fn create_in(store: &S3Store) -> Result<(), Error> {
         )));
     }
     let doing = format!("write the object {MARKER} in {place}");
-    let request = create(MARKER, &base64::encode(probe::sha256(TEXT.as_bytes())), Body::Bytes(TEXT.as_bytes()));
+    let request = create(&store.settings, MARKER, &probe::sha256(TEXT.as_bytes()), Body::Bytes(TEXT.as_bytes()));
     let mut answer = send(&store.settings, &request, &doing)?;
     match answer.status {
         200 | 201 | 204 => answer.text(&doing).map(drop),

@@ -3,7 +3,6 @@
 //! Nothing else in Obnam relies on what is tried here. The scratch objects lie below [`PROBE`], which no listing shows, and
 //! are removed again.
 
-use aws_smithy_types::base64;
 use sha2::{Digest, Sha256};
 
 use crate::chunks::{S3Store, create};
@@ -120,7 +119,7 @@ impl Probe<'_> {
     /// Stores a scratch object that nobody has stored before.
     fn put(&mut self, key: &str, sha256: &[u8; 32], bytes: &[u8]) -> Result<Answer, Error> {
         let doing = self.doing("write a scratch object");
-        let request = create(key, &base64::encode(sha256), Body::Bytes(bytes));
+        let request = create(&self.store.settings, key, sha256, Body::Bytes(bytes));
         let mut answer = send(&self.store.settings, &request, &doing)?;
         if !matches!(answer.status, 200 | 201 | 204) {
             return Err(refused(&self.store.settings, &request, answer, &doing));
@@ -150,8 +149,17 @@ impl Probe<'_> {
 
     /// Stores the object for a second time.
     fn create_only(&mut self, key: &str, sha256: &[u8; 32], bytes: &[u8]) -> Result<(), Error> {
+        if !self.store.settings.create_only {
+            self.findings.warn(
+                "no-create-only",
+                "the store is not asked to refuse to replace objects (create-only=no): whoever has a key that may write \
+                 here can also replace objects, so its holder can destroy backups"
+                    .into(),
+            );
+            return Ok(());
+        }
         let doing = self.doing("write a scratch object again");
-        let request = create(key, &base64::encode(sha256), Body::Bytes(bytes));
+        let request = create(&self.store.settings, key, sha256, Body::Bytes(bytes));
         let mut answer = send(&self.store.settings, &request, &doing)?;
         match answer.status {
             409 | 412 => {
@@ -180,7 +188,7 @@ impl Probe<'_> {
         self.scratch.push(key.clone());
         let doing = self.doing("write a scratch object with a wrong checksum");
         let other = get_random_bytes(LENGTH as u64);
-        let request = create(&key, &base64::encode(announced), Body::Bytes(&other));
+        let request = create(&self.store.settings, &key, &announced, Body::Bytes(&other));
         let mut answer = send(&self.store.settings, &request, &doing)?;
         let refuses = (400..500).contains(&answer.status);
         if !refuses && !matches!(answer.status, 200 | 201 | 204) {

@@ -7,11 +7,12 @@ use crate::location::Place;
 use crate::names;
 
 /// The names of the options.
-pub const OPTIONS: [&str; 8] = [
+pub const OPTIONS: [&str; 9] = [
     "region",
     "style",
     "storage-class",
     "create-bucket",
+    "create-only",
     "access-key-id",
     "secret-access-key",
     "session-token",
@@ -50,6 +51,8 @@ pub struct Settings {
     classes: Vec<(String, String)>,
     /// Whether `init` makes the bucket where it is missing.
     pub create_bucket: bool,
+    /// Whether uploads forbid to replace what is there (`if-none-match`).
+    pub create_only: bool,
     /// Whether another instance has opened this store before.
     pub opened: bool,
 }
@@ -79,8 +82,9 @@ impl Settings {
         let value = |name: &str| {
             options.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
         };
-        let yes = |name: &str| match value(name) {
-            None | Some("no") => Ok(false),
+        let yes = |name: &str, otherwise: bool| match value(name) {
+            None => Ok(otherwise),
+            Some("no") => Ok(false),
             Some("yes") => Ok(true),
             Some(other) => Err(Misfit(format!("option {name} is yes or no, not {other:?}"))),
         };
@@ -100,8 +104,9 @@ impl Settings {
             region,
             credentials: credentials(value)?,
             classes: classes(value("storage-class").unwrap_or_default())?,
-            create_bucket: yes("create-bucket")?,
-            opened: yes(OPENED)?,
+            create_bucket: yes("create-bucket", false)?,
+            create_only: yes("create-only", true)?,
+            opened: yes(OPENED, false)?,
             place,
         })
     }
@@ -182,6 +187,9 @@ mod tests {
         assert!(misfit(&[("colour", "red")]).contains("\"colour\""));
         assert!(misfit(&[("style", "odd")]).contains("path or virtual"));
         assert!(misfit(&[("create-bucket", "maybe")]).contains("yes or no"));
+        assert!(misfit(&[("create-only", "1")]).contains("yes or no"));
+        assert!(parse("s3:https://h/b", &[]).is_ok_and(|settings| settings.create_only && !settings.create_bucket));
+        assert!(parse("s3:https://h/b", &[("create-only", "no")]).is_ok_and(|settings| !settings.create_only));
         assert!(misfit(&[("region", "eu central")]).contains("region"));
         assert!(misfit(&[("access-key-id", "A")]).contains("AWS_SECRET_ACCESS_KEY"));
         assert!(misfit(&[("secret-access-key", "hunter2")]).contains("AWS_ACCESS_KEY_ID"));

@@ -67,6 +67,19 @@ fn what_a_store_denies_is_said() {
 }
 
 #[test]
+fn a_store_that_does_not_know_the_header_needs_an_option() {
+    let fake = FakeS3::start(Faults { refuses_if_none_match: true, ..Faults::default() });
+    let sandbox = Sandbox::at_s3(&fake);
+    sandbox.obnam(args!["init"]).expect(17).says(&["not implemented", "-o create-only=no"]);
+    let option = ["-o", "create-only=no"];
+    let ran = sandbox.obnam(args![option[0], option[1], "init"]).expect(0);
+    assert!(ran.stderr.contains("warning") && ran.stderr.contains("create-only=no"), "{}", ran.stderr);
+    sandbox.obnam(args![option[0], option[1], "backup", sandbox.source()]).expect(0);
+    sandbox.obnam(args![option[0], option[1], "check", "--read-data"]).expect(0);
+    sandbox.assert_restores();
+}
+
+#[test]
 fn a_key_with_few_rights() {
     let denied = |action| Faults { denied: vec![(action, String::new())], ..Faults::default() };
     assert!(has(&found(denied(Action::Delete), 0), "info scratch-left"));

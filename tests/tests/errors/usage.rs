@@ -92,7 +92,7 @@ fn places_that_are_no_repository() {
     sandbox.obnam(["init"]).expect(11).says(&["already", "nothing was changed"]);
     assert_eq!(sandbox.chunks(), before);
     // Unknown schemes.
-    for name in ["nosuchscheme:whatever", "s3://bucket/prefix", "https://example.com/"] {
+    for name in ["nosuchscheme:whatever", "sftp://host/directory", "https://example.com/"] {
         let ran = place(OsStr::new(name), &["snapshots"]);
         assert!(matches!(ran.code, Some(14 | 17)), "{name}: {ran:?}");
         assert!(ran.stderr.contains("scheme") || ran.stderr.contains("plugin"), "{}", ran.stderr);

@@ -70,7 +70,7 @@ fn what_a_store_denies_is_said() {
 fn a_store_that_does_not_know_the_header_needs_an_option() {
     let fake = FakeS3::start(Faults { refuses_if_none_match: true, ..Faults::default() });
     let sandbox = Sandbox::at_s3(&fake);
-    sandbox.obnam(args!["init"]).expect(17).says(&["not implemented", "-o create-only=no"]);
+    sandbox.obnam(args!["init"]).expect(13).says(&["not implemented", "-o create-only=no"]);
     let option = ["-o", "create-only=no"];
     let ran = sandbox.obnam(args![option[0], option[1], "init"]).expect(0);
     assert!(ran.stderr.contains("warning") && ran.stderr.contains("create-only=no"), "{}", ran.stderr);

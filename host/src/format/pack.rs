@@ -14,10 +14,10 @@ pub const FOOTER_SIZE: usize = 4 + TAG_SIZE;
 const RECORD: usize = 44;
 /// Compression has to save at least this fraction, or the blob is stored as it is.
 const WORTHWHILE: usize = 64;
-/// From each stretch of this many bytes of a large blob
-const SAMPLE_EACH: usize = 64 << 10;
+/// From each stretch of this many bytes of a large blob, and from its end,
+const SAMPLE_EACH: usize = 32 << 10;
 /// so many are tried for whether they compress.
-const SAMPLE: usize = 2 << 10;
+const SAMPLE: usize = 1 << 10;
 
 /// Where a blob stands in a pack, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +76,10 @@ impl Compressor {
     /// Whether a large blob is most likely compressed or encrypted already: no sample of it gets smaller. zstd would need a
     /// millisecond for each MiB to find that out.
     fn is_noise(&mut self, plaintext: &[u8]) -> bool {
-        plaintext.len() >= SAMPLE_EACH
-            && plaintext.chunks(SAMPLE_EACH).all(|stretch| {
+        let end = plaintext.len().saturating_sub(SAMPLE);
+        let mut samples = plaintext.chunks(SAMPLE_EACH).chain([&plaintext[end..]]);
+        plaintext.len() >= 2 * SAMPLE_EACH
+            && samples.all(|stretch| {
                 let sample = &stretch[..stretch.len().min(SAMPLE)];
                 let most = sample.len() - sample.len().div_ceil(WORTHWHILE);
                 self.sampler.compress_to_buffer(sample, &mut self.sample[..most]).is_err()
@@ -320,10 +322,14 @@ mod tests {
         let mut compressor = Compressor::new(3);
         assert!(compressor.is_noise(&noise));
         assert!(!compressor.append(&noise, &mut Vec::new()));
-        noise[640 << 10..704 << 10].fill(b'x');
-        assert!(!compressor.is_noise(&noise));
-        assert!(compressor.append(&noise, &mut Vec::new()));
-        assert!(!compressor.is_noise(&noise[..SAMPLE_EACH - 1]), "small blobs are compressed to find out");
+        let half = noise.len() / 2;
+        for text in [640 << 10..672 << 10, half - 20_000..half] {
+            let mut mixed = noise[..half.max(text.end)].to_vec();
+            mixed[text].fill(b'x');
+            assert!(!compressor.is_noise(&mixed));
+            assert!(compressor.append(&mixed, &mut Vec::new()));
+        }
+        assert!(!compressor.is_noise(&noise[..2 * SAMPLE_EACH - 1]), "small blobs are compressed to find out");
     }
 
     #[test]

@@ -14,8 +14,16 @@ use shared::{s3, tools};
 #[path = "server/support.rs"]
 mod support;
 
-#[path = "server/attacks.rs"]
-mod attacks;
+/// What the holder of a token or of an URL must not be able to do. One test for each attack; all but a few of them on
+/// Garage too. Each looks at the answer, and at what is in the store afterwards.
+#[path = "server/attacks"]
+mod attacks {
+    mod inputs;
+    mod replays;
+    mod stores;
+    mod tokens;
+    mod urls;
+}
 #[path = "server/calls.rs"]
 mod calls;
 #[path = "server/operating.rs"]

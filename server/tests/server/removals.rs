@@ -1,5 +1,6 @@
 //! Removals: in two steps, never early, called off by whoever stores the chunk again.
 
+use std::ops::Deref;
 use std::path::Path;
 
 use obnam_server::config::Config;
@@ -8,6 +9,7 @@ use obnam_server::server::Server;
 use obnam_server::state::{PendingRemoval, State};
 use serde_json::json;
 
+use crate::s3::Access;
 use crate::s3::fake::{Action, Answer, Faults, When};
 use crate::support::{Place, Running, id};
 
@@ -76,17 +78,19 @@ fn a_young_chunk_is_not_removed() {
 }
 
 /// A server without a network, and its place.
-pub async fn opened(place: &Place) -> Server {
+pub async fn opened<S: Deref<Target = Access>>(place: &Place<S>) -> Server {
     let environment = place.s3.environment();
     let variable = |name: &str| environment.iter().find(|(given, _)| *given == name).map(|(_, value)| value.clone());
     Server::open(Config::read(Path::new(&place.config), variable).expect("a configuration")).await.expect("opens")
 }
 
-fn block_on<T>(work: impl Future<Output = T>) -> T {
+/// Waits for what the library does.
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().expect("a runtime").block_on(work)
 }
 
-async fn due(state: &State, chunk: &str) {
+/// Records a removal whose time has come.
+pub async fn due(state: &State, chunk: &str) {
     let tenant = "alice".parse().expect("a tenant");
     state.record_removal(&tenant, chunk, "token", 1, obnam_server::now() - 1).await.expect("records");
 }

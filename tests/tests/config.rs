@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use obnam_tests::s3::fake::{FakeS3, Faults};
 use obnam_tests::{Ran, Sandbox, args, chmod, run, tree};
 use serde_json::{Value, json};
 
@@ -330,4 +331,50 @@ fn some_commands_need_no_configuration() {
         assert!(!ran.all().contains("config.toml:1"), "{ran:?}");
     }
     assert!(!sandbox.local().join("state/obnam").exists());
+}
+
+#[test]
+fn secret_options_come_from_files_and_commands() {
+    let store = FakeS3::start(Faults::default());
+    let sandbox = Sandbox::at_s3(&store);
+    let profile = |secret: &str| {
+        let location = sandbox.location().into_string().unwrap();
+        format!(
+            "[profile.default]\nrepository = {location:?}\nidentity = \"@/identity\"\n\
+             [profile.default.options]\nregion = {:?}\naccess-key-id = {:?}\n{secret}\n",
+            store.region(),
+            store.access_key()
+        )
+    };
+    let keyless = |words: &[&str]| {
+        let mut command = sandbox.bare();
+        for (name, _) in store.environment() {
+            command.env_remove(name);
+        }
+        run(command.args(words))
+    };
+    fs::write(sandbox.path("secret"), format!("{}\n# of the store\n", store.secret_key())).unwrap();
+    write(&sandbox, &profile("secret-access-key-file = \"@/secret\""));
+    keyless(&["init"]).expect(0);
+    write(&sandbox, &profile("secret-access-key-command = \"head -1 @/secret\""));
+    keyless(&["check"]).expect(0);
+    chmod(&file(&sandbox), 0o620);
+    keyless(&["check"]).expect(17).says(&["secret-access-key-command", "others can write", "chmod go-w"]);
+    // The command line has no such owner.
+    let option = format!("secret-access-key-command=cat {}", sandbox.path("secret").display());
+    write(&sandbox, &profile(""));
+    keyless(&["check", "-o", &option]).expect(0);
+    let relative = keyless(&["check", "-o", "secret-access-key-file=secret"]).expect(0);
+    assert!(!relative.all().contains(store.secret_key()));
+    // Mistakes.
+    for (secret, words) in [
+        ("secret-access-key = \"x\"", &["is a secret", "secret-access-key-file or secret-access-key-command"][..]),
+        ("secret-access-key-file = \"secret\"", &["secret-access-key-file", "begin it with / or ~/"]),
+        ("secret-access-key-file = \"@/none\"", &["cannot read the secret-access-key file", "No such file"]),
+        ("secret-access-key-command = \"exit 5\"", &["secret-access-key command \"exit 5\" failed"]),
+        ("region-file = \"@/secret\"", &["no option \"region-file\""]),
+    ] {
+        write(&sandbox, &profile(secret));
+        keyless(&["check"]).expect(17).says(words);
+    }
 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::{Failure, Global};
 use crate::chunk::ChunkId;
-use crate::config::profile::Setting;
 use crate::credential::{Secret, identity, passphrase};
 use crate::local::Dirs;
-use crate::plugin::{self, PluginInfo, PluginSource, StoreSpec};
+use crate::plugin::{self, PluginSource, StoreSpec};
 use crate::repository::{Place, Repository, open};
 
 impl Global {
@@ -21,21 +20,6 @@ impl Global {
             let ways = "name it with --repo LOCATION, OBNAM_REPOSITORY, or in a profile: obnam config init";
             Failure::Input(format!("no repository{lacks}: {ways}"))
         })
-    }
-
-    /// Secrets do not stand in the configuration file, nor does a plugin get them from there.
-    fn refuse_secrets(&self, plugin: &PluginInfo) -> Result<(), Failure> {
-        for Setting { value: (name, _), .. } in self.profile_options() {
-            if let Some(known) = plugin.options.iter().find(|known| known.secret && known.name == *name) {
-                let variable = known.environment.as_deref();
-                let other = variable.map_or_else(|| format!("-o {name}=..."), |variable| format!("in {variable}"));
-                return Err(Failure::Input(format!(
-                    "the option {name} of plugin {} is a secret, which is not kept in the configuration file; give it {other}",
-                    plugin.name
-                )));
-            }
-        }
-        Ok(())
     }
 
     /// The directory of a local repository.
@@ -63,6 +47,7 @@ impl Global {
             source,
             location: location.to_owned(),
             options,
+            kept: self.kept_options(),
             cache_dir: Some(dirs.plugin_cache()),
             limits: plugin::Limits::default(),
             http: self.http_settings()?,
@@ -70,7 +55,6 @@ impl Global {
             create_dir: true,
         };
         let store = plugin::open_store(&spec)?;
-        self.refuse_secrets(store.info())?;
         let location = self.absolute_location().unwrap_or_else(|| location.to_owned());
         Ok(Place { store: Arc::new(store), location, dirs })
     }

@@ -15,6 +15,7 @@ use crate::config::profile::{PassphraseSource, Place, Profile, Setting};
 use crate::config::{Config, ConfigError, written_by_others};
 use crate::credential::passphrase;
 use crate::local::Dirs;
+use crate::plugin::KeptOptions;
 
 /// Who said what is in force.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -150,21 +151,23 @@ impl Global {
         settings.fill("limit_download", &mut self.network.limit_download, profile.limit_download.as_ref());
     }
 
-    /// The options of the plugin: those of the command line, and those of the profile that they do not replace.
+    /// The options of the plugin on the command line.
     pub fn plugin_options(&self) -> Result<Vec<(String, String)>, Failure> {
-        let mut options = Vec::new();
-        for option in &self.options {
+        let parse = |option: &String| {
             let pair = option.split_once('=').filter(|(key, _)| !key.is_empty());
             let (key, value) =
                 pair.ok_or_else(|| Failure::Input(format!("the option {option:?} is not of the form KEY=VALUE")))?;
-            options.push((key.to_owned(), value.to_owned()));
+            Ok((key.to_owned(), value.to_owned()))
+        };
+        self.options.iter().map(parse).collect()
+    }
+
+    /// The options of the plugin in the configuration file.
+    pub fn kept_options(&self) -> KeptOptions {
+        KeptOptions {
+            options: self.profile_options().iter().map(|option| option.value.clone()).collect(),
+            distrust: self.settings.file.as_deref().and_then(written_by_others),
         }
-        for Setting { value: (key, value), .. } in self.profile_options() {
-            if !options.iter().any(|(known, _)| known == key) {
-                options.push((key.clone(), value.clone()));
-            }
-        }
-        Ok(options)
     }
 
     /// The options of the plugin in the profile, if its repository is used.

@@ -158,6 +158,11 @@ pub fn read_text(path: &Path) -> Result<Option<String>, ConfigError> {
     }
 }
 
+/// The path that a text of the file means.
+pub(crate) fn expand(text: &str) -> Result<PathBuf, String> {
+    path::expand(text, std::env::home_dir().as_deref())
+}
+
 /// Why a command that stands in this file is not to be trusted; `None` if only its user and root can write to it.
 pub fn written_by_others(path: &Path) -> Option<String> {
     let shown = path.display();

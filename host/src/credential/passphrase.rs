@@ -1,4 +1,5 @@
-//! Where passphrases come from: the environment, a file, a command, the terminal, or a fresh random one.
+//! Where passphrases come from: the environment, a file, a command, the terminal, or a fresh random one. Other secrets come
+//! from files and commands in the same way ([`line_of_file`], [`line_of_command`]).
 
 use std::env;
 use std::fs;
@@ -19,16 +20,20 @@ pub enum PassphraseError {
     )]
     NoSource,
     /// The file cannot be read.
-    #[error("cannot read the passphrase file {path}: {source}", path = path.display())]
+    #[error("cannot read the {what} file {path}: {source}", path = path.display())]
     File {
+        /// What it should hold: passphrase, or the name of an option.
+        what: String,
         /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
     /// The command failed.
-    #[error("the passphrase command {command:?} failed: {why}")]
+    #[error("the {what} command {command:?} failed: {why}")]
     Command {
+        /// What it should print.
+        what: String,
         /// The command line.
         command: String,
         /// How it failed.
@@ -38,17 +43,29 @@ pub enum PassphraseError {
     #[error("cannot ask for the passphrase: {0}")]
     Prompt(std::io::Error),
     /// Not a passphrase.
-    #[error("the passphrase is empty{0}")]
-    Empty(String),
+    #[error("the {what} is empty{whence}")]
+    Empty {
+        /// What is empty.
+        what: String,
+        /// Where it was looked for.
+        whence: String,
+    },
     /// Two tries that differ.
     #[error("the two passphrases differ; nothing was changed")]
     Differ,
 }
 
-/// `what`: what gives nothing where there should be a passphrase.
-fn first_line(text: &str, what: impl FnOnce() -> String) -> Result<Zeroizing<String>, PassphraseError> {
+/// What the functions below ask for.
+const PASSPHRASE: &str = "passphrase";
+
+fn empty(what: &str, whence: String) -> PassphraseError {
+    PassphraseError::Empty { what: what.to_owned(), whence }
+}
+
+/// `whence`: what gives nothing where there should be a secret.
+fn first_line(what: &str, text: &str, whence: impl FnOnce() -> String) -> Result<Zeroizing<String>, PassphraseError> {
     let line = text.lines().next().unwrap_or_default();
-    if line.is_empty() { Err(PassphraseError::Empty(what())) } else { Ok(Zeroizing::new(line.to_owned())) }
+    if line.is_empty() { Err(empty(what, whence())) } else { Ok(Zeroizing::new(line.to_owned())) }
 }
 
 /// The passphrase that the environment names: `OBNAM_PASSPHRASE`, `OBNAM_PASSPHRASE_FILE` (its first line) or
@@ -56,7 +73,7 @@ fn first_line(text: &str, what: impl FnOnce() -> String) -> Result<Zeroizing<Str
 pub fn from_environment() -> Result<Option<Zeroizing<String>>, PassphraseError> {
     if let Ok(passphrase) = env::var("OBNAM_PASSPHRASE").map(Zeroizing::new) {
         return if passphrase.is_empty() {
-            Err(PassphraseError::Empty(": OBNAM_PASSPHRASE is set to nothing".into()))
+            Err(empty(PASSPHRASE, ": OBNAM_PASSPHRASE is set to nothing".into()))
         } else {
             Ok(Some(passphrase))
         };
@@ -73,23 +90,33 @@ pub fn from_environment() -> Result<Option<Zeroizing<String>>, PassphraseError> 
 /// The variables that [`from_environment`] looks at, in its order.
 pub const VARIABLES: [&str; 3] = ["OBNAM_PASSPHRASE", "OBNAM_PASSPHRASE_FILE", "OBNAM_PASSPHRASE_COMMAND"];
 
-/// The first line of a file.
+/// The passphrase in the first line of a file.
 pub fn from_file(path: &Path) -> Result<Zeroizing<String>, PassphraseError> {
-    let text = fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|source| PassphraseError::File { path: path.to_owned(), source })?;
-    first_line(&text, || format!(": the first line of {} holds none", path.display()))
+    line_of_file(PASSPHRASE, path)
 }
 
-/// The first line that a shell command prints.
+/// The passphrase that a shell command prints.
 pub fn from_command(command: &str) -> Result<Zeroizing<String>, PassphraseError> {
-    let failed = |why: String| PassphraseError::Command { command: command.to_owned(), why };
+    line_of_command(PASSPHRASE, command)
+}
+
+/// The first line of a file; `what` it should hold, for messages.
+pub fn line_of_file(what: &str, path: &Path) -> Result<Zeroizing<String>, PassphraseError> {
+    let text = fs::read_to_string(path).map(Zeroizing::new);
+    let text = text.map_err(|source| PassphraseError::File { what: what.to_owned(), path: path.to_owned(), source })?;
+    first_line(what, &text, || format!(": the first line of {} holds none", path.display()))
+}
+
+/// The first line that a shell command prints; `what` it should print, for messages.
+pub fn line_of_command(what: &str, command: &str) -> Result<Zeroizing<String>, PassphraseError> {
+    let failed = |why: String| PassphraseError::Command { what: what.to_owned(), command: command.to_owned(), why };
     let output = Command::new("sh").arg("-c").arg(command).stdin(Stdio::inherit()).stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| failed(error.to_string()))?;
     if !output.status.success() {
         return Err(failed(output.status.to_string()));
     }
     let text = Zeroizing::new(String::from_utf8(output.stdout).map_err(|_| failed("it printed no text".into()))?);
-    first_line(&text, || format!(": the command {command:?} printed none"))
+    first_line(what, &text, || format!(": the command {command:?} printed none"))
 }
 
 /// Asks on the terminal.
@@ -98,13 +125,13 @@ pub fn prompt(question: &str) -> Result<Zeroizing<String>, PassphraseError> {
         return Err(PassphraseError::NoSource);
     }
     let passphrase = rpassword::prompt_password(question).map(Zeroizing::new).map_err(PassphraseError::Prompt)?;
-    if passphrase.is_empty() { Err(PassphraseError::Empty(String::new())) } else { Ok(passphrase) }
+    if passphrase.is_empty() { Err(empty(PASSPHRASE, String::new())) } else { Ok(passphrase) }
 }
 
 /// Asks twice on the terminal for a new passphrase; an empty answer asks for a generated one (`None`).
 pub fn prompt_new() -> Result<Option<Zeroizing<String>>, PassphraseError> {
     match prompt("New passphrase (empty: generate one): ") {
-        Err(PassphraseError::Empty(_)) => Ok(None),
+        Err(PassphraseError::Empty { .. }) => Ok(None),
         Err(error) => Err(error),
         Ok(first) if *first == *prompt("The same again: ")? => Ok(Some(first)),
         Ok(_) => Err(PassphraseError::Differ),
@@ -142,6 +169,6 @@ mod tests {
     fn commands() {
         assert_eq!(*from_command("echo secret; echo more").expect("runs"), "secret");
         assert!(matches!(from_command("exit 3"), Err(PassphraseError::Command { .. })));
-        assert!(matches!(from_command("true"), Err(PassphraseError::Empty(_))));
+        assert!(matches!(from_command("true"), Err(PassphraseError::Empty { .. })));
     }
 }

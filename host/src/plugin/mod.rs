@@ -44,6 +44,7 @@ pub use http::HttpSettings;
 pub use limits::Limits;
 pub use location::{bundled_for, require_bundled_for};
 pub use opening::{StoreSpec, inspect, open_store};
+pub use options::KeptOptions;
 pub use store::PluginStore;
 pub use waiting::{give_up, waiting_for};
 

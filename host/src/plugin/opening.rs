@@ -11,6 +11,7 @@ use super::http::{Client, HttpSettings};
 use super::instance::{Answer, Blueprint, Call, OPENED};
 use super::limits::Limits;
 use super::location;
+use super::options::KeptOptions;
 use super::output::Redaction;
 use super::pool::Pool;
 use super::sandbox::Sandbox;
@@ -34,8 +35,10 @@ pub struct StoreSpec {
     pub source: PluginSource,
     /// The location as the user wrote it: a path, or what the plugin's schemes say.
     pub location: String,
-    /// The options as the user gave them.
+    /// The options as the user gave them. A secret NAME can also be given as `NAME-file` or `NAME-command`.
     pub options: Vec<(String, String)>,
+    /// The options in the configuration file.
+    pub kept: KeptOptions,
     /// Where compiled plugins are kept, a directory of their own; `None` compiles each time. It is created with mode
     /// 0700, and not used when others can write to it.
     pub cache_dir: Option<PathBuf>,
@@ -58,6 +61,7 @@ impl StoreSpec {
             source: PluginSource::Bundled(plugin.to_owned()),
             location: location.to_owned(),
             options: Vec::new(),
+            kept: KeptOptions::default(),
             cache_dir: None,
             limits: Limits::default(),
             http: HttpSettings::default(),
@@ -81,7 +85,8 @@ pub fn open_store(spec: &StoreSpec) -> Result<PluginStore, StoreError> {
     let info = &loaded.info;
     let location = location::parse(&spec.location, &info.name, &info.schemes)?;
     let bundled = matches!(spec.source, PluginSource::Bundled(_));
-    let options = options_of(info, bundled, &spec.options)?;
+    let said = options::said(&info.name, &info.options, &spec.options, &spec.kept)?;
+    let options = options_of(info, bundled, &said)?;
     let redaction = redaction_of(info, &options);
 
     let limits = spec.limits.with_bandwidth(&spec.http, spec.workers);
@@ -111,10 +116,10 @@ pub fn open_store(spec: &StoreSpec) -> Result<PluginStore, StoreError> {
         origins => Some(Client::new(origins.to_vec(), &spec.http, spec.workers)?),
     };
     let pool = Pool::new(granted(grants, client), spec.workers);
-    let renewal = (aws::concerns(bundled, &info.options) && !aws::are_given(&info.options, &spec.options)).then(|| {
-        let (info, given) = (info.clone(), spec.options.clone());
+    let renewal = (aws::concerns(bundled, &info.options) && !aws::are_given(&info.options, &said)).then(|| {
+        let info = info.clone();
         Box::new(move || {
-            let options = options_of(&info, bundled, &given)?;
+            let options = options_of(&info, bundled, &said)?;
             let redaction = redaction_of(&info, &options);
             Ok((options, redaction))
         }) as Renewal
@@ -125,28 +130,29 @@ pub fn open_store(spec: &StoreSpec) -> Result<PluginStore, StoreError> {
 /// Reads the options of a plugin again that can change while it runs: keys.
 pub(super) type Renewal = Box<dyn Fn() -> Result<(Vec<(String, String)>, Redaction), StoreError> + Send + Sync>;
 
-/// All options: those that were given, and those that the environment stands for.
+/// All options: those that the user says, and those that the environment stands for.
 fn options_of(
     info: &PluginInfo,
     bundled: bool,
-    given: &[(String, String)],
+    said: &[(String, String)],
 ) -> Result<Vec<(String, String)>, StoreError> {
     let environment = |name: &str| std::env::var(name).ok();
     if !aws::concerns(bundled, &info.options) {
-        return options::complete(&info.name, bundled, &info.options, given, environment);
+        return options::complete(&info.name, bundled, &info.options, said, environment);
     }
-    let values = aws::read(&environment, !aws::are_given(&info.options, given))?;
+    let values = aws::read(&environment, !aws::are_given(&info.options, said))?;
     let lookup = |name: &str| match values.iter().find(|(known, _)| *known == name) {
         Some((_, value)) => Some(value.clone()),
         None if name.starts_with("AWS_") => None,
         None => environment(name),
     };
-    options::complete(&info.name, bundled, &info.options, given, lookup)
+    options::complete(&info.name, bundled, &info.options, said, lookup)
 }
 
-/// What must not be shown, given these options.
-fn redaction_of(info: &PluginInfo, options: &[(String, String)]) -> Redaction {
-    let is_secret = |name: &str| info.options.iter().any(|option| option.secret && option.name == name);
+/// What must not be shown, given these options: secrets, and tokens that are none but still are nobody's business.
+pub(super) fn redaction_of(info: &PluginInfo, options: &[(String, String)]) -> Redaction {
+    let is_secret =
+        |name: &str| name.ends_with("-token") || info.options.iter().any(|option| option.secret && option.name == name);
     let secrets = options.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value.clone());
     Redaction { secrets: secrets.collect() }
 }

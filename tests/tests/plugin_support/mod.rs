@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use obnam::chunk::{ChunkId, Label};
-use obnam::plugin::{HttpSettings, Limits, PluginSource, PluginStore, StoreSpec, open_store};
+use obnam::plugin::{HttpSettings, KeptOptions, Limits, PluginSource, PluginStore, StoreSpec, open_store};
 use obnam::store::{ChunkStore, StoreError};
 
 /// The name of a directory, as text.
@@ -75,6 +75,7 @@ pub fn misbehaving_spec(directory: &Path, manner: &str) -> StoreSpec {
         source: PluginSource::File(PathBuf::from(env!("GUEST_MISBEHAVING"))),
         location: text(directory),
         options: vec![("do".into(), manner.into())],
+        kept: KeptOptions::default(),
         cache_dir: Some(cache()),
         limits: test_limits(),
         http: HttpSettings::default(),

@@ -106,6 +106,8 @@ fn entries(global: &Global) -> Result<Vec<Entry>, Failure> {
     for option in global.profile_options() {
         let (name, value) = &option.value;
         if !given.clone().any(|(known, _)| known == name) {
+            // A bootstrap token may stand in the file, but need not stand in what is shown around.
+            let value = if name.ends_with("-token") { "(not shown)" } else { value };
             add(&format!("options.{name}"), json!(value), Origin::Profile(option.place));
         }
     }

@@ -23,7 +23,7 @@ pub struct Line<'a> {
     /// From where.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// `list`, `read`, `create`, `stat`, `delete`, `undelete`, `self`, `removals`; `remove` for what the server did itself.
+    /// `list`, `read`, `create`, `stat`, `delete`, `undelete`, `self`, `init`, `removals`; `remove` for what the server did itself.
     pub action: &'a str,
     /// How many chunks.
     pub count: u64,

@@ -17,6 +17,7 @@ pub enum Code {
     NotAllowed,
     NotFound,
     MethodNotAllowed,
+    AlreadyInitialised,
     TooYoung,
     TooLarge,
     RateLimited,
@@ -31,12 +32,13 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Code; 15] = [
+    pub const ALL: [Code; 16] = [
         Code::BadRequest,
         Code::BadToken,
         Code::NotAllowed,
         Code::NotFound,
         Code::MethodNotAllowed,
+        Code::AlreadyInitialised,
         Code::TooYoung,
         Code::TooLarge,
         Code::RateLimited,
@@ -59,6 +61,7 @@ impl Code {
             Code::MethodNotAllowed => {
                 ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "This path has other methods")
             }
+            Code::AlreadyInitialised => ("already-initialised", StatusCode::CONFLICT, "There are chunks already"),
             Code::TooYoung => ("too-young", StatusCode::CONFLICT, "The chunk may not be removed yet"),
             Code::TooLarge => ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "The body of the request is too large"),
             Code::RateLimited => ("rate-limited", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),

@@ -55,6 +55,11 @@ impl Signer {
         Ok(Signer { bucket, credentials: Credentials::new(id, key), lifetime })
     }
 
+    /// The origin of all URLs.
+    pub fn origin(&self) -> String {
+        self.bucket.base_url().origin().ascii_serialization()
+    }
+
     /// To read the object at `key`.
     pub fn get(&self, key: &str) -> Access {
         let now = Timestamp::now();

@@ -4,6 +4,7 @@ mod batch;
 mod caller;
 mod create;
 mod health;
+mod init;
 mod input;
 mod list;
 mod openapi;
@@ -44,6 +45,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/{tenant}/chunk/{id}/undelete", post(undelete::undelete))
         .route("/v1/{tenant}/removal", get(remove::list))
         .route("/v1/{tenant}/batch", post(batch::batch))
+        .route("/v1/{tenant}/init", post(init::init))
         .route("/v1/{tenant}/self", get(whoami::whoami))
         .layer(middleware::from_fn_with_state(permits, one_of_many));
     Router::new()

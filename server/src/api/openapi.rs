@@ -4,12 +4,12 @@ use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{batch, create, list, read, remove, stat, undelete, whoami};
+use super::{batch, create, init, list, read, remove, stat, undelete, whoami};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "obnam-server", description = "Signs URLs for chunks in an object store", license(name = "MIT OR Apache-2.0")),
-    paths(list::list, create::create, read::read, stat::stat, remove::remove, undelete::undelete, remove::list, batch::batch, whoami::whoami),
+    paths(list::list, create::create, read::read, stat::stat, remove::remove, undelete::undelete, remove::list, batch::batch, init::init, whoami::whoami),
     modifiers(&BearerToken)
 )]
 struct Description;

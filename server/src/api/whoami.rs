@@ -41,6 +41,10 @@ pub struct Whoami {
     stores: bool,
     /// Whether the store refuses a second PUT of one chunk.
     create_only: bool,
+    /// Whether the tenant's place was prepared.
+    prepared: bool,
+    /// The origins that URLs in answers may point at, beside the server itself.
+    data: Vec<String>,
 }
 
 /// Says what the token is.
@@ -49,7 +53,8 @@ pub struct Whoami {
     responses((status = 200, description = "What the token is", body = Whoami),
         (status = "default", description = "A problem", body = ProblemDocument)))]
 pub async fn whoami(State(server): State<Arc<Server>>, caller: Caller) -> Result<Json<Whoami>, Problem> {
-    caller.audit(&server, "self", 0, 0, None);
+    let prepared = server.store.is_prepared(caller.tenant()).await.map_err(Problem::from);
+    caller.audit(&server, "self", 0, 0, prepared.as_ref().err());
     let what = &caller.token.what;
     let verdict = server.verdict();
     let verbs = [Verb::Find, Verb::Read, Verb::Create, Verb::Delete, Verb::Admin];
@@ -66,5 +71,7 @@ pub async fn whoami(State(server): State<Arc<Server>>, caller: Caller) -> Result
         removal_minimum_age: server.config.removal.minimum_age.seconds(),
         stores: verdict.as_ref().is_some_and(|verdict| verdict.binds),
         create_only: verdict.is_some_and(|verdict| verdict.create_only),
+        prepared: prepared?,
+        data: vec![server.signer.origin()],
     }))
 }

@@ -2,12 +2,14 @@
 //!
 //! Keys are `PREFIX TENANT/LABEL/ID`, so that `s3:BUCKET/PREFIX TENANT` is what a client with keys of its own would open.
 
+mod marker;
 mod s3;
 
 use obnam_chunk::{ChunkId, Label};
 
 use crate::tenant::TenantName;
 
+pub use marker::Preparation;
 pub use s3::S3Store;
 
 /// Why the store did not do it.

@@ -1,5 +1,7 @@
 //! Lists, heads and deletes, by the AWS SDK.
 
+use std::collections::HashSet;
+use std::sync::RwLock;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -24,7 +26,9 @@ const PAGE: i32 = 1000;
 pub struct S3Store {
     client: Client,
     bucket: String,
-    prefix: String,
+    pub(super) prefix: String,
+    /// The tenants whose places are known to be prepared.
+    pub(super) prepared: RwLock<HashSet<TenantName>>,
 }
 
 impl S3Store {
@@ -53,7 +57,12 @@ impl S3Store {
                     .build(),
             )
             .build();
-        S3Store { client: Client::from_conf(sdk), bucket: config.bucket.clone(), prefix: config.prefix.clone() }
+        S3Store {
+            client: Client::from_conf(sdk),
+            bucket: config.bucket.clone(),
+            prefix: config.prefix.clone(),
+            prepared: RwLock::default(),
+        }
     }
 
     /// The key of a chunk.
@@ -154,6 +163,20 @@ impl S3Store {
             }
             Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => Ok(None),
             Err(error) => Err(failed(format!("ask for {key}"), error)),
+        }
+    }
+
+    /// The beginning of an object of the server's own, at most 4 KiB.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let doing = || format!("read {key}");
+        match self.client.get_object().bucket(&self.bucket).key(key).range("bytes=0-4095").send().await {
+            Ok(object) => {
+                let body = object.body.collect().await;
+                let body = body.map_err(|why| StoreError { doing: doing(), why: why.to_string() })?;
+                Ok(Some(body.to_vec()))
+            }
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => Ok(None),
+            Err(error) => Err(failed(doing(), error)),
         }
     }
 

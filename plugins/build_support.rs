@@ -12,7 +12,10 @@ const GUEST_TARGET: &str = "wasm32-wasip2";
 ///
 /// Panics with a message for people when that fails: it is what a build script can do.
 fn build_guest(folder: &Path, artifact: &str, wit: &Path) -> PathBuf {
-    for input in [folder.join("Cargo.toml"), folder.join("Cargo.lock"), folder.join("src"), wit.to_owned()] {
+    // What plugins share lies beside the folder of interfaces.
+    let sdk = wit.join("../plugins/sdk");
+    let own = ["Cargo.toml", "Cargo.lock", "src"].map(|part| folder.join(part));
+    for input in own.into_iter().chain([sdk.join("Cargo.toml"), sdk.join("src"), wit.to_owned()]) {
         println!("cargo::rerun-if-changed={}", input.display());
     }
     require_guest_target();

@@ -3,13 +3,14 @@
 use std::cell::RefCell;
 
 use aws_smithy_types::base64;
+use obnam_plugin::error::unavailable;
+use obnam_plugin::http::{self, beyond};
 
-use crate::exchange::{Answer, Body, Request, send};
-use crate::failures::{self, refused, unavailable};
+use crate::exchange::{Answer, Body, Method, Request, send};
+use crate::failures::refused;
 use crate::listing::{self, Query};
 use crate::names;
 use crate::settings::Settings;
-use crate::wasi::http::types::Method;
 use crate::xml;
 use crate::{ByteRange, ChunkInfo, Content, Error, PutOutcome, RemoveOutcome};
 
@@ -57,7 +58,7 @@ impl S3Store {
         let doing = self.doing("store", label, id);
         let key = format!("{label}/{id}");
         let body = match content {
-            Content::Stream(stream) => Body::Stream { content: stream, size, sha256: id },
+            Content::Stream(stream) => Body::Stream { content: stream, size },
             Content::Bytes(bytes) if bytes.len() as u64 == size => Body::Bytes(bytes),
             Content::Bytes(bytes) => {
                 let message =
@@ -66,7 +67,7 @@ impl S3Store {
             }
         };
         let sha256 = names::sha256(id).ok_or_else(|| Error::Invalid(format!("could not {doing}: that is no id")))?;
-        let mut request = create(&self.settings, &key, &sha256, body);
+        let mut request = Request { sha256: id, ..create(&self.settings, &key, &sha256, body) };
         if let Some(class) = self.settings.storage_class(label) {
             request.headers.push(("x-amz-storage-class", class.to_owned()));
         }
@@ -122,63 +123,27 @@ impl S3Store {
     pub fn get_chunk(&self, label: &str, id: &str, range: Option<ByteRange>) -> Result<Content, Error> {
         let doing = self.doing("read", label, id);
         let key = format!("{label}/{id}");
-        if let Some(ByteRange { offset, length: 0 }) = range {
+        if let Some(range @ ByteRange { offset, length: 0 }) = range {
             // A range of HTTP has at least one byte.
             let size = self.head(&key, &doing)?.size;
             return if offset <= size {
                 Ok(Content::Bytes(Vec::new()))
             } else {
-                Err(beyond(&doing, offset, 0, Some(size)))
+                Err(beyond(&doing, range, Some(size)))
             };
         }
         let mut request = Request::new("s3:GetObject", Method::Get, Some(&key));
-        if let Some(ByteRange { offset, length }) = range {
-            let last = offset.checked_add(length - 1).ok_or_else(|| beyond(&doing, offset, length, None))?;
-            request.headers.push(("range", format!("bytes={offset}-{last}")));
+        if let Some(range) = range {
+            let header = http::range_header(range).ok_or_else(|| beyond(&doing, range, None))?;
+            request.headers.push(("range", header));
         }
         let mut answer = send(&self.settings, &request, &doing)?;
-        match (answer.status, range) {
-            (200, None) => {}
-            (206, Some(ByteRange { offset, length })) => self.check_range(&answer, offset, length, &doing)?,
-            // A store that does not know ranges: good enough where the range is at the beginning.
-            (200, Some(ByteRange { offset: 0, length })) if answer.number("content-length") >= Some(length) => {}
-            (200, Some(ByteRange { offset, length })) => match answer.number("content-length") {
-                Some(size) if size < offset.saturating_add(length) => {
-                    return Err(beyond(&doing, offset, length, Some(size)));
-                }
-                _ => {
-                    return Err(Error::Unsupported(format!(
-                        "could not {doing}: the store cannot read parts of objects"
-                    )));
-                }
-            },
-            (416, Some(ByteRange { offset, length })) => {
-                answer.text(&doing)?;
-                return Err(beyond(&doing, offset, length, None));
-            }
-            _ => return Err(refused(&self.settings, &request, answer, &doing)),
+        if !http::is_wanted(&mut answer, range, &doing)? {
+            return Err(refused(&self.settings, &request, answer, &doing));
         }
         let stream = answer.take_stream();
         *self.reading.borrow_mut() = Some(answer);
         stream.map(Content::Stream).ok_or_else(|| Error::Other(format!("could not {doing}: the answer has no body")))
-    }
-
-    /// Checks that a partial answer is the part that was asked for: S3 cuts off ranges that are too long.
-    fn check_range(&self, answer: &Answer, offset: u64, length: u64, doing: &str) -> Result<(), Error> {
-        let range = answer.header("content-range").unwrap_or_default();
-        let parsed = range.strip_prefix("bytes ").and_then(|range| {
-            let (span, size) = range.split_once('/')?;
-            let (first, last) = span.split_once('-')?;
-            Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?, size.parse::<u64>().ok()))
-        });
-        match parsed {
-            Some((first, last, _)) if first == offset && last - first + 1 == length => Ok(()),
-            Some((first, _, size)) if first == offset => Err(beyond(doing, offset, length, size)),
-            _ => Err(failures::unavailable(
-                format!("could not {doing}: the store answers with another part than was asked for ({range:?})"),
-                None,
-            )),
-        }
     }
 
     fn head(&self, key: &str, doing: &str) -> Result<Head, Error> {
@@ -254,9 +219,4 @@ pub fn create<'a>(settings: &Settings, key: &'a str, sha256: &[u8; 32], body: Bo
 /// Whether a checksum is one of the whole object, not one of the checksums of its parts.
 fn is_whole(checksum: &str) -> bool {
     !checksum.contains('-')
-}
-
-fn beyond(doing: &str, offset: u64, length: u64, size: Option<u64>) -> Error {
-    let has = size.map_or_else(|| "fewer".to_owned(), |size| size.to_string());
-    Error::Invalid(format!("could not {doing}: it has {has} bytes, not {length} at offset {offset}"))
 }

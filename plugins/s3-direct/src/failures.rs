@@ -1,58 +1,14 @@
-//! From what went wrong on the way, and from what stores answer, to the errors of the contract, in words.
+//! From what stores answer to the errors of the contract, in words.
+
+use obnam_plugin::error::{is_web_page, unavailable};
 
 use crate::Error;
 use crate::exchange::{self, Answer, Request};
-use crate::exports::obnam::chunk_store::chunk_store::UnavailableError;
 use crate::settings::Settings;
-use crate::wasi::http::types::ErrorCode;
 use crate::xml::{self, Refusal};
 
 /// Clocks that differ by less are no reason for a refusal (stores allow 15 minutes), in seconds.
 const SKEW: u64 = 5 * 60;
-
-/// The error case for what may work later.
-pub fn unavailable(message: String, delay_ms: Option<u32>) -> Error {
-    Error::Unavailable(UnavailableError { message, delay_ms })
-}
-
-/// No answer came. `authority` is who should have answered.
-pub fn transport(code: &ErrorCode, doing: &str, authority: &str) -> Error {
-    let host = if authority.is_empty() { "the store" } else { authority };
-    let later = |why: String| unavailable(format!("could not {doing}: {why}"), None);
-    let never = |why: String| Error::Denied(format!("could not {doing}: {why}"));
-    match code {
-        ErrorCode::DnsError(_) | ErrorCode::DnsTimeout | ErrorCode::DestinationNotFound => later(format!(
-            "no address was found for {host}; is the name spelled right, and does this computer have a network?"
-        )),
-        ErrorCode::ConnectionRefused => {
-            later(format!("{host} refuses the connection; is the store running there, and is the port right?"))
-        }
-        ErrorCode::DestinationUnavailable | ErrorCode::DestinationIpUnroutable => {
-            later(format!("{host} cannot be reached from here; look at the network"))
-        }
-        ErrorCode::ConnectionTimeout => {
-            later(format!("{host} does not answer; is the address right, and does a firewall let it through?"))
-        }
-        ErrorCode::TlsCertificateError => never(format!(
-            "the certificate of {host} is not accepted; one of a private authority is made known by --ca-file FILE"
-        )),
-        ErrorCode::TlsProtocolError | ErrorCode::TlsAlertReceived(_) => never(format!(
-            "no secure connection to {host} could be made; is it the port for https, and is the certificate good?"
-        )),
-        ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => {
-            never(format!("obnam does not let this plugin talk to {host}"))
-        }
-        ErrorCode::ConfigurationError => never(format!("the settings do not allow to talk to {host}")),
-        ErrorCode::HttpRequestBodySize(_) => {
-            Error::Invalid(format!("could not {doing}: the content has another length than was announced"))
-        }
-        ErrorCode::HttpProtocolError => {
-            later(format!("{host} does not answer as HTTP servers do; is it an https port that was named with http:?"))
-        }
-        ErrorCode::InternalError(Some(why)) => later(format!("the connection to {host} failed: {why}")),
-        other => later(format!("the connection to {host} failed ({other:?})")),
-    }
-}
 
 /// The answer is not the one that was hoped for.
 pub fn refused(settings: &Settings, request: &Request, mut answer: Answer, doing: &str) -> Error {
@@ -77,14 +33,6 @@ pub fn not_understood(settings: &Settings, answer: &Answer, text: &str, why: &st
         return Error::Other(format!("could not {doing}: {}", web_page(host, answer.status)));
     }
     Error::Other(format!("could not {doing}: the answer of {host} is not understood: {why}"))
-}
-
-/// Whether a body is HTML.
-fn is_web_page(content_type: &str, text: &str) -> bool {
-    let start: String = text.trim_start().chars().take(16).collect::<String>().to_ascii_lowercase();
-    content_type.to_ascii_lowercase().starts_with("text/html")
-        || start.starts_with("<!doctype html")
-        || start.starts_with("<html")
 }
 
 fn web_page(host: &str, status: u16) -> String {

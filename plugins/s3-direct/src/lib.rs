@@ -27,29 +27,13 @@ mod settings;
 mod signing;
 mod xml;
 
-wit_bindgen::generate!({
-    path: "../../wit",
-    inline: "
-        package obnam:s3-direct;
-        world s3-direct {
-            include obnam:chunk-store/plugin@0.1.0;
-            import wasi:http/types@0.2.12;
-            import wasi:http/outgoing-handler@0.2.12;
-            import wasi:clocks/wall-clock@0.2.12;
-            import wasi:random/random@0.2.12;
-        }
-    ",
-    world: "obnam:s3-direct/s3-direct",
-    generate_all,
-});
-
-use exports::obnam::chunk_store::chunk_store::{
-    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, Guest, GuestStore, OptionHelp, Page,
-    PutOutcome, RemoveOutcome, Store,
+use obnam_plugin::{
+    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, Guest, GuestStore, OPENED, OptionHelp,
+    Page, PutOutcome, RemoveOutcome, Store,
 };
 
 use chunks::S3Store;
-use settings::{OPENED, Settings};
+use settings::Settings;
 
 struct S3Direct;
 
@@ -158,4 +142,4 @@ impl GuestStore for S3Store {
     }
 }
 
-export!(S3Direct);
+obnam_plugin::export!(S3Direct);

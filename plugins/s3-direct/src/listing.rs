@@ -4,10 +4,9 @@
 //! one, in their own order, except where everything fits on one page and can be sorted.
 
 use crate::chunks::S3Store;
-use crate::exchange::{Answer, Request, send};
+use crate::exchange::{Answer, Method, Request, send};
 use crate::failures::{not_understood, refused};
 use crate::names;
-use crate::wasi::http::types::Method;
 use crate::xml::{self, Listing};
 use crate::{ChunkInfo, Error, Page};
 

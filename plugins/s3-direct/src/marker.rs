@@ -1,11 +1,10 @@
 //! The marker object: it tells a prepared place from a wrong bucket or a prefix that was spelled wrong.
 
 use crate::chunks::{S3Store, create};
-use crate::exchange::{Body, Request, send};
+use crate::exchange::{Body, Method, Request, send};
 use crate::failures::{not_understood, refused};
 use crate::listing::{self, Query};
 use crate::names::{self, MARKER, PROBE};
-use crate::wasi::http::types::Method;
 use crate::{Error, probe};
 
 /// What the marker says.

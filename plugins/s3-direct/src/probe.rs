@@ -3,16 +3,15 @@
 //! Nothing else in Obnam relies on what is tried here. The scratch objects lie below [`PROBE`], which no listing shows, and
 //! are removed again.
 
+use obnam_plugin::Severity;
+use obnam_plugin::wasi::random::random::get_random_bytes;
 use sha2::{Digest, Sha256};
 
 use crate::chunks::{S3Store, create};
-use crate::exchange::{self, Answer, Body, Request, send};
-use crate::exports::obnam::chunk_store::chunk_store::Severity;
+use crate::exchange::{self, Answer, Body, Method, Request, send};
 use crate::failures::refused;
 use crate::listing::{self, Query};
 use crate::names::{self, MARKER, PROBE};
-use crate::wasi::http::types::Method;
-use crate::wasi::random::random::get_random_bytes;
 use crate::{Error, Finding, marker, xml};
 
 /// How many foreign objects are named.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::Error;
+use obnam_plugin::{Error, OPENED};
+
 use crate::location::Place;
 use crate::names;
 
@@ -18,9 +19,6 @@ pub const OPTIONS: [&str; 9] = [
     "session-token",
     OPENED,
 ];
-
-/// The option that Obnam sets by itself for further instances of a store that one instance has opened.
-pub const OPENED: &str = "opened";
 
 /// The region where nothing says another one: what AWS calls the classic one, and what most other stores accept.
 const USUAL_REGION: &str = "us-east-1";

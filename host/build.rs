@@ -3,7 +3,7 @@
 include!("../plugins/build_support.rs");
 
 /// The folders below `plugins/`.
-const BUNDLED: [&str; 2] = ["local", "s3-direct"];
+const BUNDLED: [&str; 3] = ["local", "s3-direct", "presign-client"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

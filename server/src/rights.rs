@@ -103,6 +103,16 @@ impl Rights {
         self.0.get(&verb).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether this may be done with every chunk that passes the filter of a listing: empty (every label), a label, or a
+    /// text that ends in a dot (all that begin with it).
+    pub fn cover(&self, verb: Verb, filter: &str) -> bool {
+        self.labels(verb).iter().any(|labels| match labels {
+            Labels::All => true,
+            Labels::Prefix(prefix) => filter.starts_with(prefix.as_str()),
+            Labels::One(label) => label.as_str() == filter,
+        })
+    }
+
     /// Whether this may be done at all.
     pub fn have(&self, verb: Verb) -> bool {
         !self.labels(verb).is_empty()
@@ -205,6 +215,18 @@ mod tests {
         assert!(!Preset::Restore.rights().have(Verb::Create));
         assert!(!Preset::Prune.rights().allow(Verb::Delete, &label("roster")));
         assert!(Preset::All.rights().allow(Verb::Delete, &label("roster")));
+    }
+
+    #[test]
+    fn filters_are_covered_or_not() {
+        let backup = Preset::Backup.rights();
+        for filter in ["roster", "snapshot.", "snapshot.00", "index.0"] {
+            assert!(backup.cover(Verb::Find, filter), "{filter}");
+        }
+        for filter in ["", "data", "snapshot", "s", "rosters"] {
+            assert!(!backup.cover(Verb::Find, filter), "{filter}");
+        }
+        assert!(Preset::Restore.rights().cover(Verb::Find, ""));
     }
 
     #[test]

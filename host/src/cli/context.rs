@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::approval::Approved;
 use super::{Failure, Global};
 use crate::chunk::ChunkId;
 use crate::credential::{Secret, identity, passphrase};
 use crate::local::Dirs;
-use crate::plugin::{self, PluginSource, StoreSpec};
+use crate::plugin::{self, PluginSource, PluginStore, StoreSpec};
 use crate::repository::{Place, Repository, open};
+use crate::store::ChunkStore;
 
 impl Global {
     /// The location, as the user wrote it.
@@ -34,11 +36,32 @@ impl Global {
         path.or_else(|| self.repo.clone()).filter(|location| !location.is_empty())
     }
 
-    /// The store, behind its plugin; nothing has been asked of the place yet.
+    /// The store, behind its plugin. Nothing has been asked of the place yet, unless it can name hosts of its own: then it
+    /// was opened, and the user asked about them.
     pub fn place(&self) -> Result<Place, Failure> {
+        let mut approved = Approved::default();
+        let store = loop {
+            let store = self.store(&approved)?;
+            if !self.may_have_to_approve(&store) {
+                break store;
+            }
+            match store.open() {
+                Err(error) if self.approve(&store, error.kind, &mut approved)? => {}
+                // Whoever opens it next sees the same.
+                _ => break store,
+            }
+        };
+        self.keep_approved(&approved);
+        let location = self.location()?;
+        let location = self.absolute_location().unwrap_or_else(|| location.to_owned());
+        Ok(Place { store: Arc::new(store), location, dirs: Dirs::from_environment()? })
+    }
+
+    fn store(&self, approved: &Approved) -> Result<PluginStore, Failure> {
         let location = self.location()?;
         let dirs = Dirs::from_environment()?;
-        let options = self.plugin_options()?;
+        let mut options = self.plugin_options()?;
+        approved.add_to(&mut options);
         let source = match &self.backend {
             Some(file) => PluginSource::File(file.clone()),
             None => StoreSpec::for_location(location)?.source,
@@ -54,9 +77,7 @@ impl Global {
             workers: self.connections().into(),
             create_dir: true,
         };
-        let store = plugin::open_store(&spec)?;
-        let location = self.absolute_location().unwrap_or_else(|| location.to_owned());
-        Ok(Place { store: Arc::new(store), location, dirs })
+        Ok(plugin::open_store(&spec)?)
     }
 
     /// What the user opens the repository with.

@@ -1,5 +1,6 @@
 //! The program: arguments, one file per command, what is printed, and exit codes.
 
+mod approval;
 mod backup;
 mod cat;
 mod check;

@@ -172,10 +172,15 @@ impl Global {
 
     /// The options of the plugin in the profile, if its repository is used.
     pub fn profile_options(&self) -> &[Setting<(String, String)>] {
-        match (&self.settings.profile, self.settings.origin("repo")) {
-            (Some(profile), Origin::Profile(_)) => &profile.options,
+        match &self.settings.profile {
+            Some(profile) if self.is_of_profile() => &profile.options,
             _ => &[],
         }
+    }
+
+    /// Whether the repository is the one of the profile.
+    pub fn is_of_profile(&self) -> bool {
+        matches!(self.settings.origin("repo"), Origin::Profile(_))
     }
 
     /// The passphrase that the environment or the profile names; `None` where nobody does.

@@ -10,6 +10,7 @@
 pub mod check;
 pub mod example;
 mod extends;
+pub mod keep;
 mod path;
 pub mod profile;
 mod read;

@@ -37,6 +37,8 @@ pub(super) struct Asking<'a> {
     pub(super) bundled: bool,
     /// The location, which is what the user named.
     pub(super) location: &'a Location,
+    /// The options as the user gave them: they can name origins too.
+    pub(super) options: &'a [(String, String)],
     /// Whether the user allows `http:` to other computers.
     pub(super) plain_http: bool,
 }
@@ -77,12 +79,13 @@ fn decide_directory(asking: &Asking<'_>, wish: contract::DirectoryWish) -> Resul
 }
 
 fn decide_origin(asking: &Asking<'_>, wish: &str) -> Result<OriginGrant, StoreError> {
-    let Asking { plugin, bundled, location, plain_http } = asking;
+    let Asking { plugin, bundled, location, options, plain_http } = asking;
     let talks = format!("plugin {plugin} wishes to talk to {wish:?}, which is refused");
     let origin = Origin::parse(wish)
         .ok_or_else(|| refused(format!("{talks}: that is no origin (https://HOST or https://HOST:PORT)")))?;
     let names = Origin::named_by(&location.text);
-    let named = names.as_ref() == Some(&origin);
+    let is_it = |text: &str| Origin::parse(text.trim().trim_end_matches('/')).as_ref() == Some(&origin);
+    let named = names.as_ref() == Some(&origin) || options.iter().any(|(_, value)| value.split(',').any(is_it));
     if !named && !bundled {
         let names = names.map_or_else(|| "names no host".into(), |names| format!("names {names} only"));
         return Err(refused(format!("{talks}: the location {names}")));
@@ -191,7 +194,7 @@ mod tests {
     }
 
     fn asking(location: &Location, bundled: bool) -> Asking<'_> {
-        Asking { plugin: "p", bundled, location, plain_http: false }
+        Asking { plugin: "p", bundled, location, options: &[], plain_http: false }
     }
 
     #[test]
@@ -230,6 +233,15 @@ mod tests {
         assert!(decide(named, "https://s3.example.org/", false, false).unwrap_err().contains("no origin"));
         // What a bundled plugin makes of the location counts, but is not named.
         assert!(!decide("s3://bucket", "https://s3.amazonaws.com", true, false).unwrap().named);
+        // An option names origins as well as the location does.
+        let location = at("https", "https://server.example/alice");
+        let options = [("data-host".to_owned(), "https://a.example, https://s3.example.org/".to_owned())];
+        let decide_with = |origin: &str| {
+            let wishes = contract::Grants { directories: Vec::new(), origins: vec![origin.into()] };
+            super::decide(&Asking { options: &options, ..asking(&location, false) }, wishes)
+        };
+        assert!(decide_with("https://s3.example.org").unwrap().origins[0].named);
+        assert!(decide_with("https://s3.example.com").is_err());
         // Unencrypted only on this computer.
         let plain = "s3:http://s3.example.org/bucket";
         let error = decide(plain, "http://s3.example.org", true, false).unwrap_err();

@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// The bundled plugins by scheme.
-const BUNDLED: [(&str, &str); 2] = [("file", "local"), ("s3", "s3-direct")];
+const BUNDLED: [(&str, &str); 4] =
+    [("file", "local"), ("s3", "s3-direct"), ("https", "presign-client"), ("http", "presign-client")];
 
 /// A location taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]

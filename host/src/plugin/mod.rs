@@ -49,7 +49,7 @@ pub use store::PluginStore;
 pub use waiting::{give_up, waiting_for};
 
 /// The plugins that are part of this program.
-pub const BUNDLED: [&str; 2] = ["local", "s3-direct"];
+pub const BUNDLED: [&str; 3] = ["local", "s3-direct", "presign-client"];
 
 /// Where a plugin comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

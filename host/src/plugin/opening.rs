@@ -20,9 +20,10 @@ use super::{OptionInfo, PluginInfo, PluginSource, aws, component_cache, engine, 
 use crate::store::{StoreError, StoreErrorKind};
 
 /// The bundled plugins; `host/build.rs` compiles them.
-const BUNDLED: [(&str, &[u8]); 2] = [
+const BUNDLED: [(&str, &[u8]); 3] = [
     ("local", include_bytes!(env!("OBNAM_PLUGIN_LOCAL"))),
     ("s3-direct", include_bytes!(env!("OBNAM_PLUGIN_S3_DIRECT"))),
+    ("presign-client", include_bytes!(env!("OBNAM_PLUGIN_PRESIGN_CLIENT"))),
 ];
 
 /// The largest file that is taken for a plugin, in bytes.
@@ -109,7 +110,9 @@ pub fn open_store(spec: &StoreSpec) -> Result<PluginStore, StoreError> {
         Answer::Grants(grants) => Some(grants),
         _ => None,
     })?;
-    let asking = Asking { plugin: &info.name, bundled, location: &location, plain_http: spec.http.plain_http };
+    let named = &spec.options[..];
+    let asking =
+        Asking { plugin: &info.name, bundled, location: &location, options: named, plain_http: spec.http.plain_http };
     let grants = grants::decide(&asking, wishes)?;
     let client = match &grants.origins[..] {
         [] => None,

@@ -67,6 +67,13 @@ impl PluginStore {
         Some(pool.clone())
     }
 
+    /// The origins (`https://host:port`) that the plugin wanted to talk to, and that the user has not named.
+    pub fn refused_origins(&self) -> Vec<String> {
+        let pool = self.pool();
+        let refused = pool.blueprint.client.as_ref().map(|client| client.refused());
+        refused.unwrap_or_default().iter().map(ToString::to_string).collect()
+    }
+
     /// What the plugin says about itself.
     pub fn info(&self) -> &PluginInfo {
         &self.info

@@ -2,11 +2,11 @@
 
 use std::time::SystemTime;
 
-use obnam_plugin::http::{self, Host};
+use obnam_plugin::http;
 pub use obnam_plugin::http::{Answer, Body, Method, now};
+use obnam_plugin::url::{self, Host};
 
 use crate::Error;
-use crate::location;
 use crate::settings::Settings;
 use crate::signing::{self, Payload, Unsigned};
 
@@ -44,7 +44,7 @@ pub fn send(settings: &Settings, request: &Request, doing: &str) -> Result<Answe
         headers.chain(signature.iter().map(|(name, value)| (name.as_str(), value.as_str()))).collect();
     let host = Host { tls: settings.place.tls, authority: settings.place.authority.clone() };
     let path = settings.place.path(request.key);
-    let target = match location::query(request.query) {
+    let target = match url::query(request.query) {
         query if query.is_empty() => path,
         query => format!("{path}?{query}"),
     };
@@ -62,7 +62,7 @@ fn sign(settings: &Settings, request: &Request, now: SystemTime) -> Result<Vec<(
     let mut headers = request.headers.clone();
     headers.extend(length.map(|length| ("content-length", length.to_string())));
     let path = settings.place.path(request.key);
-    let query = location::query(request.query);
+    let query = url::query(request.query);
     let unsigned = Unsigned { method: request.method.name(), path: &path, query: &query, headers: &headers, payload };
     signing::headers(&unsigned, settings, now)
 }

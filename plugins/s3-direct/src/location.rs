@@ -1,11 +1,8 @@
 //! Where a location leads: endpoint, bucket, prefix, and the address of each key.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use obnam_plugin::url::{Host, encode, normal_authority, strip_scheme};
 
 use crate::settings::Misfit;
-
-/// What is percent-encoded in a path or a query: all but the unreserved characters of RFC 3986.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The longest key that S3 allows, less label, slash and id.
 const LONGEST_PREFIX: usize = 1024 - 64 - 1 - 64;
@@ -84,10 +81,7 @@ impl Place {
 
     /// Whether the store is on this computer.
     pub fn is_here(&self) -> bool {
-        let port = self.authority.rsplit_once(':').filter(|(_, port)| !port.contains(']'));
-        let host = port.map_or(self.authority.as_str(), |(host, _)| host);
-        let is_loopback = host.parse().is_ok_and(|address: std::net::Ipv4Addr| address.is_loopback());
-        is_loopback || host == "localhost" || host.ends_with(".localhost") || host == "[::1]"
+        Host { tls: self.tls, authority: self.authority.clone() }.is_here()
     }
 
     /// The place in words.
@@ -124,16 +118,6 @@ impl Place {
     }
 }
 
-/// A query as it is sent and signed.
-pub fn query(pairs: &[(&str, &str)]) -> String {
-    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
-    pairs.join("&")
-}
-
-fn encode(text: &str) -> String {
-    utf8_percent_encode(text, ENCODED).to_string()
-}
-
 /// The location without anything that could be a key, for messages.
 fn shown(location: &str) -> String {
     match location.split_once('@') {
@@ -143,11 +127,6 @@ fn shown(location: &str) -> String {
         }
         None => format!("{location:?}"),
     }
-}
-
-fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
-    let (front, rest) = text.split_at_checked(scheme.len())?;
-    front.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
 /// The domain of the partition of AWS that a region belongs to.
@@ -179,34 +158,6 @@ fn normal_prefix(prefix: &str) -> Result<String, String> {
         return Err(format!("its prefix has more than {LONGEST_PREFIX} bytes"));
     }
     Ok(format!("{prefix}/"))
-}
-
-/// Host and port in lower case, without the port that the scheme has anyway: it is signed as it is sent.
-fn normal_authority(authority: &str, tls: bool) -> Result<String, String> {
-    let bracket = authority.rfind(']').map_or(0, |at| at + 1);
-    let (host, port) = match authority[bracket..].rfind(':') {
-        Some(colon) => (&authority[..bracket + colon], Some(&authority[bracket + colon + 1..])),
-        None => (authority, None),
-    };
-    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let is_host = match inner {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-            !host.is_empty() && host.bytes().all(fits) && !host.starts_with(['.', '-'])
-        }
-    };
-    if !is_host {
-        return Err(format!("{host:?} is no host name"));
-    }
-    let host = host.to_ascii_lowercase();
-    let usual = if tls { 443 } else { 80 };
-    match port.map(str::parse::<u16>) {
-        None => Ok(host),
-        Some(Ok(port)) if port == usual => Ok(host),
-        Some(Ok(port)) if port > 0 => Ok(format!("{host}:{port}")),
-        Some(_) => Err(format!("{:?} is no port", port.unwrap_or_default())),
-    }
 }
 
 #[cfg(test)]
@@ -301,10 +252,5 @@ mod tests {
         }
         // Behind the bucket it is a part of the prefix.
         assert_eq!(place("s3:https://h/b/a@b").prefix, "a@b/");
-    }
-
-    #[test]
-    fn queries_are_encoded() {
-        assert_eq!(query(&[("list-type", "2"), ("prefix", "a b/ü")]), "list-type=2&prefix=a%20b%2F%C3%BC");
     }
 }

@@ -1,9 +1,9 @@
 //! One request and its answer, over `wasi:http`. Nothing is repeated here: Obnam does that.
 
-use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error;
+use crate::url::Host;
 use crate::wasi::clocks::wall_clock;
 use crate::wasi::http::outgoing_handler;
 use crate::wasi::http::types::{
@@ -37,22 +37,6 @@ impl Method {
             Method::Post => "POST",
             Method::Delete => "DELETE",
         }
-    }
-}
-
-/// A host that speaks HTTP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
-    /// Whether it is `https:`.
-    pub tls: bool,
-    /// `host` or `host:port`.
-    pub authority: String,
-}
-
-impl fmt::Display for Host {
-    /// As the plugin's wishes for origins have it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority)
     }
 }
 
@@ -134,6 +118,23 @@ impl Answer {
 /// The time of this computer.
 pub fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(wall_clock::now().seconds)
+}
+
+/// The time of this computer, in seconds since 1970.
+pub fn now_seconds() -> u64 {
+    wall_clock::now().seconds
+}
+
+/// A time as HTTP writes it, in seconds since 1970.
+pub fn date(text: &str) -> Option<u64> {
+    let time = httpdate::parse_http_date(text).ok()?;
+    time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
+/// A time for people, from seconds since 1970: `Sat, 21 Nov 2026 20:01:00 GMT`.
+pub fn time_text(seconds: u64) -> String {
+    // The crate knows years up to 9999.
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds.min(253_402_300_799)))
 }
 
 /// Sends a request and waits for the head of the answer, whatever its status. `doing` says what for.

@@ -2,6 +2,7 @@
 //!
 //! - The contract (`wit/chunk-store.wit`) as Rust types: implement [`Guest`] and [`GuestStore`], and end with [`export!`].
 //! - [`http`]: a request and its answer over `wasi:http`, bodies spliced.
+//! - [`url`]: hosts, paths and queries.
 //! - [`chunk`]: the names of chunks.
 //! - [`error`]: what went wrong, in words.
 //!
@@ -10,6 +11,7 @@
 pub mod chunk;
 pub mod error;
 pub mod http;
+pub mod url;
 
 /// What `wit-bindgen` makes of the contract.
 #[allow(missing_docs)]

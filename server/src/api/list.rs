@@ -35,6 +35,9 @@ pub struct Page {
     /// What to pass as `after` for the next page; missing behind the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+    /// Whether there could be chunks that pass the filter and that the token may not find.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
 }
 
 /// Lists chunks.
@@ -56,6 +59,8 @@ pub async fn list(
 async fn page(server: &Server, caller: &Caller, params: &ListParams) -> Result<Page, Problem> {
     let limit = input::limit(params.limit)? as usize;
     let after = params.after.as_deref().map(position).transpose()?;
+    // By what the token is, not by what there is.
+    let partial = !caller.token.what.rights.cover(Verb::Find, &params.label);
     let mut chunks = Vec::new();
     for label in labels(server, caller, &params.label).await? {
         let behind = match &after {
@@ -68,10 +73,10 @@ async fn page(server: &Server, caller: &Caller, params: &ListParams) -> Result<P
         chunks.extend(found);
         if more || chunks.len() >= limit {
             let next = chunks.last().map(|last| format!("{}/{}", last.label, last.id));
-            return Ok(Page { chunks, next });
+            return Ok(Page { chunks, next, partial });
         }
     }
-    Ok(Page { chunks, next: None })
+    Ok(Page { chunks, next: None, partial })
 }
 
 fn position(text: &str) -> Result<ChunkName, Problem> {

@@ -1,6 +1,6 @@
 //! The client of an opened store, which all of its instances share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Method, Request};
@@ -18,9 +18,14 @@ use super::{background, tls};
 use crate::plugin::grants::OriginGrant;
 use crate::store::StoreError;
 
+/// How many refused origins are remembered.
+const REMEMBERED: usize = 8;
+
 /// Reaches the origins that were granted, and keeps the connections to them.
 pub(in crate::plugin) struct Client {
     granted: Vec<OriginGrant>,
+    /// Where the plugin wanted to go besides.
+    refused: Mutex<Vec<Origin>>,
     times: Times,
     pub(super) seats: Arc<Seats>,
     pub(super) connector: Arc<Connector>,
@@ -73,11 +78,25 @@ impl Client {
             down: settings.limit_download.map(|rate| bandwidth::bucket(Direction::Down, rate)),
         };
         Ok(Arc::new(Client {
-            granted,
             times,
-            seats: Arc::new(Seats::new(connections.max(1))),
+            seats: Arc::new(Seats::new(connections.max(1), granted.len())),
+            refused: Mutex::default(),
+            granted,
             connector: Arc::new(connector),
         }))
+    }
+
+    /// The origins that the plugin wanted to talk to, and that were not granted.
+    pub(in crate::plugin) fn refused(&self) -> Vec<Origin> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, refused: Option<Origin>) {
+        let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |origin: &Origin| all.contains(origin) || all.len() >= REMEMBERED;
+        if let Some(origin) = refused.filter(|origin| !known(origin)) {
+            all.push(origin);
+        }
     }
 
     /// Whether the request may be made; with the grant and the times that it is made under.
@@ -86,9 +105,10 @@ impl Client {
         request: &Request<WasiBody>,
         options: Option<RequestOptions>,
     ) -> Result<(&OriginGrant, Times), Fault> {
-        let grant =
-            Origin::of(request.uri()).and_then(|origin| self.granted.iter().find(|grant| grant.origin == origin));
+        let origin = Origin::of(request.uri());
+        let grant = self.granted.iter().find(|grant| Some(&grant.origin) == origin.as_ref());
         let grant = grant.ok_or_else(|| {
+            self.remember(origin);
             let granted: Vec<String> = self.granted.iter().map(|grant| grant.origin.to_string()).collect();
             Fault::new(
                 Code::HttpRequestDenied,

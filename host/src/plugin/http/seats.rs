@@ -50,9 +50,9 @@ pub(super) struct Seats {
 }
 
 impl Seats {
-    /// So many seats.
-    pub(super) fn new(count: usize) -> Self {
-        let free = std::iter::repeat_with(|| None).take(count).collect();
+    /// So many seats, and a place for each seat's connection to each of so many origins.
+    pub(super) fn new(count: usize, origins: usize) -> Self {
+        let free = std::iter::repeat_with(|| None).take(count * origins.max(1)).collect();
         Seats { free: Mutex::new(free), permits: Arc::new(Semaphore::new(count)) }
     }
 

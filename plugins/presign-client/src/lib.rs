@@ -1,0 +1,122 @@
+//! Obnam's storage plugin for obnam-server, which holds the keys of an object store and hands out signed URLs.
+//!
+//! Each chunk costs a short request to the server and one to the store, which the bytes go straight to. The plugin talks to
+//! the server that the location names, and to hosts that the user approved (option `data-host`): never to one that only the
+//! server names. Where the server keeps or takes chunks itself, its URLs are relative, and mean the server.
+//!
+//! The API is described in `docs/server-api.md`. The modules `location` and `settings` know nothing of WASI, and are tested
+//! without it.
+
+mod access;
+mod api;
+mod chunks;
+mod findings;
+mod identity;
+mod location;
+mod refusal;
+mod settings;
+
+use obnam_plugin::{
+    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, Guest, GuestStore, OPENED, OptionHelp,
+    Page, PutOutcome, RemoveOutcome, Store,
+};
+
+use chunks::ServerStore;
+use settings::Settings;
+
+struct PresignClient;
+
+impl Guest for PresignClient {
+    type Store = ServerStore;
+
+    fn describe() -> Description {
+        Description {
+            name: "presign-client".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            summary: "Keeps chunks in the store behind an obnam-server, which signs each access to it.".into(),
+            schemes: vec!["https".into(), "http".into()],
+            options: options(),
+            bodies: Bodies::Stream,
+        }
+    }
+
+    fn plan(location: String, options: Vec<(String, String)>) -> Result<Grants, Error> {
+        let settings = Settings::parse(&location, &options)?;
+        let hosts = [&settings.place.host].into_iter().chain(&settings.data_hosts);
+        Ok(Grants { directories: Vec::new(), origins: hosts.map(ToString::to_string).collect() })
+    }
+}
+
+fn options() -> Vec<OptionHelp> {
+    let option = |name: &str, environment: Option<&str>, secret: bool, help: &str| OptionHelp {
+        name: name.into(),
+        help: help.into(),
+        required: false,
+        secret,
+        environment: environment.map(str::to_owned),
+    };
+    vec![
+        option("token", Some("OBNAM_SERVER_TOKEN"), true, "The token that obnam-server made for you."),
+        option(
+            "bootstrap-token",
+            Some("OBNAM_SERVER_BOOTSTRAP_TOKEN"),
+            false,
+            "A token that can do no more than find the credential which holds the real one; may stand in a profile.",
+        ),
+        option(
+            "data-host",
+            None,
+            false,
+            "Where chunks may be moved to and from beside the server: https://HOST[:PORT],... as approved by you.",
+        ),
+        option(OPENED, None, false, "Set by obnam itself to yes when it has opened the store before."),
+    ]
+}
+
+impl GuestStore for ServerStore {
+    fn init(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
+        let store = ServerStore::at(Settings::parse(&location, &options)?)?;
+        store.prepare()?;
+        Ok(Store::new(store))
+    }
+
+    fn open(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
+        let store = ServerStore::at(Settings::parse(&location, &options)?)?;
+        if !store.settings.opened {
+            store.look()?;
+        }
+        Ok(Store::new(store))
+    }
+
+    fn put(&self, label: String, id: String, size: u64, content: Content) -> Result<PutOutcome, Error> {
+        self.begin();
+        self.put_chunk(&label, &id, size, &content)
+    }
+
+    fn get(&self, label: String, id: String, range: Option<ByteRange>) -> Result<Content, Error> {
+        self.begin();
+        self.get_chunk(&label, &id, range)
+    }
+
+    fn stat(&self, label: String, id: String) -> Result<ChunkInfo, Error> {
+        self.begin();
+        self.stat_chunk(&label, &id)
+    }
+
+    fn list(&self, filter: String, after: Option<String>, limit: u32) -> Result<Page, Error> {
+        self.begin();
+        self.page(&filter, after.as_deref(), limit)
+    }
+
+    fn remove(&self, label: String, id: String) -> Result<RemoveOutcome, Error> {
+        self.begin();
+        self.remove_chunk(&label, &id)
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, Error> {
+        self.begin();
+        findings::check(&self.settings)
+    }
+}
+
+obnam_plugin::export!(PresignClient);

@@ -11,6 +11,7 @@ pub mod chunks;
 mod program;
 pub mod proxy;
 pub mod s3;
+pub mod server;
 pub mod tools;
 pub mod tree;
 
@@ -25,7 +26,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub use program::obnam;
+pub use program::{Plugin, obnam, obnam_server};
 
 use s3::Access;
 
@@ -131,8 +132,21 @@ pub mod libc_signal {
 pub struct Sandbox {
     folder: TempDir,
     machine: Cell<u32>,
-    /// The store that the repository is in; none if it is a directory.
-    store: RefCell<Option<Access>>,
+    /// Where the repository is; none if it is a directory.
+    remote: RefCell<Option<Remote>>,
+}
+
+/// A place that is no directory, as the program is told of it.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    /// The location.
+    pub location: String,
+    /// What the environment says: keys, tokens.
+    pub environment: Vec<(&'static str, String)>,
+    /// Options of the plugin.
+    pub options: Vec<String>,
+    /// The plugin that serves it.
+    pub plugin: Plugin,
 }
 
 impl Default for Sandbox {
@@ -150,7 +164,7 @@ impl Sandbox {
     /// The same in another directory than the usual one.
     pub fn below(place: &Path) -> Self {
         let folder = tempfile::Builder::new().prefix("obnam-test-").tempdir_in(place).unwrap();
-        let sandbox = Sandbox { folder, machine: Cell::new(0), store: RefCell::new(None) };
+        let sandbox = Sandbox { folder, machine: Cell::new(0), remote: RefCell::new(None) };
         fs::create_dir(sandbox.path("source")).unwrap();
         sandbox.next_machine();
         sandbox
@@ -167,7 +181,15 @@ impl Sandbox {
     pub fn at_s3(store: &Access) -> Self {
         let sandbox = Sandbox::new();
         sandbox.move_to(store);
-        program::provide_compiled_plugins(&sandbox.local().join("cache/obnam"), true);
+        program::provide_compiled_plugin(&sandbox.local().join("cache/obnam"), Plugin::S3Direct);
+        sandbox
+    }
+
+    /// The same with its repository at some other place. Nothing is there yet.
+    pub fn at(remote: Remote) -> Self {
+        let sandbox = Sandbox::new();
+        program::provide_compiled_plugin(&sandbox.local().join("cache/obnam"), remote.plugin);
+        sandbox.go_to(remote);
         sandbox
     }
 
@@ -180,7 +202,17 @@ impl Sandbox {
 
     /// From now on the store is reached at this address (by way of a proxy, say) and with these keys.
     pub fn move_to(&self, store: &Access) {
-        *self.store.borrow_mut() = Some(store.clone());
+        self.go_to(Remote {
+            location: format!("{}/{}", store.location(), self.prefix()),
+            environment: store.environment(),
+            options: Vec::new(),
+            plugin: Plugin::S3Direct,
+        });
+    }
+
+    /// From now on the repository is reached like this.
+    pub fn go_to(&self, remote: Remote) {
+        *self.remote.borrow_mut() = Some(remote);
     }
 
     /// The prefix of the repository's keys in an S3 store.
@@ -190,8 +222,8 @@ impl Sandbox {
 
     /// What `--repo` is given: the repository's directory or its place in an S3 store.
     pub fn location(&self) -> OsString {
-        match &*self.store.borrow() {
-            Some(store) => format!("{}/{}", store.location(), self.prefix()).into(),
+        match &*self.remote.borrow() {
+            Some(remote) => remote.location.clone().into(),
             None => self.repository().into(),
         }
     }
@@ -229,7 +261,8 @@ impl Sandbox {
         for name in ["config", "state", "cache", "home"] {
             fs::create_dir_all(local.join(name)).unwrap();
         }
-        program::provide_compiled_plugins(&local.join("cache/obnam"), self.store.borrow().is_some());
+        let plugin = self.remote.borrow().as_ref().map_or(Plugin::Local, |remote| remote.plugin);
+        program::provide_compiled_plugin(&local.join("cache/obnam"), plugin);
     }
 
     /// From now on the program runs on the machine that had this number, beginning with 1.
@@ -248,8 +281,8 @@ impl Sandbox {
         {
             command.env(variable, local.join(name));
         }
-        if let Some(store) = &*self.store.borrow() {
-            command.envs(store.environment());
+        if let Some(remote) = &*self.remote.borrow() {
+            command.envs(remote.environment.clone());
         }
         command
     }
@@ -257,7 +290,11 @@ impl Sandbox {
     /// The program with the sandbox's repository and identity.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = self.bare();
-        command.arg("--repo").arg(self.location()).arg("--identity").arg(self.identity()).args(arguments);
+        command.arg("--repo").arg(self.location()).arg("--identity").arg(self.identity());
+        for option in self.remote.borrow().iter().flat_map(|remote| &remote.options) {
+            command.arg("-o").arg(option);
+        }
+        command.args(arguments);
         command
     }
 

@@ -7,59 +7,57 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use crate::s3::fake::{FakeS3, Faults};
-
 /// The program. It lies beside the directory `deps` of the running test. `cargo test` for the workspace builds it;
 /// where it is missing or older than its sources, it is built here. `OBNAM_TEST_PROGRAM` names another one to test.
 pub fn obnam() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        if let Some(program) = std::env::var_os("OBNAM_TEST_PROGRAM") {
-            return program.into();
-        }
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().unwrap().parent().unwrap();
-        let program = profile.join("obnam");
-        if fs::metadata(&program).is_ok_and(|there| there.modified().unwrap() >= newest_source()) {
-            return program;
-        }
-        let name = match profile.file_name().unwrap().to_str().unwrap() {
-            "debug" => "dev",
-            name => name,
-        };
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "obnam", "--bin", "obnam", "--profile", name, "--target-dir"])
-            .arg(profile.parent().unwrap())
-            .current_dir(workspace())
-            .status();
-        assert!(built.is_ok_and(|status| status.success()), "cannot build {}", program.display());
-        program
+    PROGRAM.get_or_init(|| match std::env::var_os("OBNAM_TEST_PROGRAM") {
+        Some(program) => program.into(),
+        None => built("obnam", &["host", "plugins", "wit", "Cargo.lock"]),
     })
+}
+
+/// The server, likewise.
+pub fn obnam_server() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| built("obnam-server", &["server/src", "server/Cargo.toml", "chunk", "Cargo.lock"]))
+}
+
+/// A program of the workspace, built from these sources.
+fn built(name: &str, sources: &[&str]) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().unwrap().parent().unwrap();
+    let program = profile.join(name);
+    if fs::metadata(&program).is_ok_and(|there| there.modified().unwrap() >= newest(sources)) {
+        return program;
+    }
+    let profile_name = match profile.file_name().unwrap().to_str().unwrap() {
+        "debug" => "dev",
+        name => name,
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--package", name, "--bin", name, "--profile", profile_name, "--target-dir"])
+        .arg(profile.parent().unwrap())
+        .current_dir(workspace())
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "cannot build {}", program.display());
+    program
 }
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// When a source of the program was last changed.
-fn newest_source() -> SystemTime {
+/// When one of these, or a file below them, was last changed.
+fn newest(sources: &[&str]) -> SystemTime {
     let mut newest = SystemTime::UNIX_EPOCH;
-    let mut waiting: Vec<PathBuf> = [
-        "host/src",
-        "host/Cargo.toml",
-        "host/build.rs",
-        "plugins/local/src",
-        "plugins/s3-direct/src",
-        "wit",
-        "Cargo.lock",
-    ]
-    .map(|name| workspace().join(name))
-    .to_vec();
+    let mut waiting: Vec<PathBuf> = sources.iter().map(|name| workspace().join(name)).collect();
     while let Some(path) = waiting.pop() {
         let Ok(metadata) = fs::metadata(&path) else { continue };
         if metadata.is_dir() {
-            waiting.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            let inside = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+            waiting.extend(inside.filter(|path| !path.ends_with("tests") && !path.ends_with("target")));
         } else {
             newest = newest.max(metadata.modified().unwrap());
         }
@@ -67,12 +65,25 @@ fn newest_source() -> SystemTime {
     newest
 }
 
-/// Copies compiled plugins into a cache directory of the program. They are compiled once per test process, the one for
-/// S3 where it is needed.
-pub fn provide_compiled_plugins(cache: &Path, s3: bool) {
-    static LOCAL: OnceLock<PathBuf> = OnceLock::new();
-    static S3: OnceLock<PathBuf> = OnceLock::new();
-    let compiled = if s3 { S3.get_or_init(compile_s3) } else { LOCAL.get_or_init(compile_local) };
+/// The bundled plugins, by a location of each that nothing is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plugin {
+    /// For directories.
+    Local,
+    /// For S3.
+    S3Direct,
+    /// For obnam-server.
+    PresignClient,
+}
+
+/// Copies a compiled plugin into a cache directory of the program. Each is compiled once per test process.
+pub fn provide_compiled_plugin(cache: &Path, plugin: Plugin) {
+    static COMPILED: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
+    let compiled = COMPILED[plugin as usize].get_or_init(|| match plugin {
+        Plugin::Local => compile("obnam-tests-compiled", |place| place.join("nowhere").into()),
+        Plugin::S3Direct => compile("obnam-tests-compiled-s3", |_| "s3:http://127.0.0.1:1/bucket".into()),
+        Plugin::PresignClient => compile("obnam-tests-compiled-server", |_| "http://127.0.0.1:1/tenant".into()),
+    });
     let target = cache.join("plugins");
     for private in [cache, &target] {
         fs::create_dir_all(private).unwrap();
@@ -85,25 +96,17 @@ pub fn provide_compiled_plugins(cache: &Path, s3: bool) {
     }
 }
 
-fn compile_local() -> PathBuf {
-    compile("obnam-tests-compiled", |place| (place.join("nowhere").into(), Vec::new()))
-}
-
-fn compile_s3() -> PathBuf {
-    let fake = FakeS3::start(Faults::default());
-    compile("obnam-tests-compiled-s3", |_| (fake.location().into(), fake.environment()))
-}
-
 /// Makes the program compile the plugin of a location.
-fn compile(folder: &str, at: impl Fn(&Path) -> (OsString, Vec<(&'static str, String)>)) -> PathBuf {
+fn compile(folder: &str, at: impl Fn(&Path) -> OsString) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let place = test.parent().unwrap().with_file_name(folder);
-    let (location, variables) = at(&place);
-    // Fails, since there is no repository, but has to load the plugin to find that out.
+    let location = at(&place);
+    // Fails, since nothing is there and no key is given, but has to load the plugin to find that out.
     let _ = Command::new(obnam())
         .env("XDG_CACHE_HOME", &place)
         .env("HOME", &place)
-        .envs(variables)
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("OBNAM_SERVER_TOKEN")
         .args(["--repo".as_ref(), location.as_os_str(), "chunks".as_ref()])
         .output();
     place.join("obnam/plugins")

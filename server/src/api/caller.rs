@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -46,6 +47,27 @@ impl Caller {
             outcome: problem.map_or("ok", |problem| problem.code.parts().0),
             ..Line::default()
         });
+    }
+}
+
+impl Caller {
+    /// Writes to the audit log what became of one chunk, and answers it.
+    pub fn answer_one<T>(&self, server: &Server, action: &str, result: Result<T, Problem>) -> Result<Json<T>, Problem> {
+        self.audit(server, action, 1, 0, result.as_ref().err());
+        result.map(Json)
+    }
+
+    /// The same for a page of so many.
+    pub fn answer_page<T>(
+        &self,
+        server: &Server,
+        action: &str,
+        result: Result<T, Problem>,
+        count: impl FnOnce(&T) -> usize,
+    ) -> Result<Json<T>, Problem> {
+        let found = result.as_ref().map_or(0, |page| count(page) as u64);
+        self.audit(server, action, found, 0, result.as_ref().err());
+        result.map(Json)
     }
 }
 

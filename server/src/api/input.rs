@@ -4,9 +4,11 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use obnam_chunk::{ChunkId, Label, MAX_CHUNK_SIZE};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::problem::{Code, Problem};
+use crate::store::ChunkName;
 
 /// The query of a request. Errors are problems.
 pub struct Params<T>(pub T);
@@ -32,6 +34,27 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
         let Path((_, text)) =
             Path::<(String, String)>::from_request_parts(parts, state).await.map_err(|_| Problem::not_found())?;
         id(&text).map(PathId)
+    }
+}
+
+/// Under which label.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct LabelParams {
+    /// The chunk's label.
+    label: String,
+}
+
+/// The chunk whose id stands in the path and whose label stands in the query.
+pub struct Named(pub ChunkName);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let PathId(id) = PathId::from_request_parts(parts, state).await?;
+        let Params(LabelParams { label: text }) = Params::from_request_parts(parts, state).await?;
+        Ok(Named(ChunkName { label: label(&text)?, id }))
     }
 }
 

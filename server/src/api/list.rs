@@ -51,9 +51,7 @@ pub async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page>, Problem> {
     let result = page(&server, &caller, &params).await;
-    let count = result.as_ref().map_or(0, |page| page.chunks.len() as u64);
-    caller.audit(&server, "list", count, 0, result.as_ref().err());
-    result.map(Json)
+    caller.answer_page(&server, "list", result, |page| page.chunks.len())
 }
 
 async fn page(server: &Server, caller: &Caller, params: &ListParams) -> Result<Page, Problem> {

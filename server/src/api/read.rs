@@ -39,9 +39,7 @@ pub async fn read(
     PathId(id): PathId,
     Params(params): Params<ReadParams>,
 ) -> Result<Json<Access>, Problem> {
-    let result = find(&server, &caller, id, params.label.as_deref()).await;
-    caller.audit(&server, "read", 1, 0, result.as_ref().err());
-    result.map(Json)
+    caller.answer_one(&server, "read", find(&server, &caller, id, params.label.as_deref()).await)
 }
 
 async fn find(server: &Server, caller: &Caller, id: ChunkId, label: Option<&str>) -> Result<Access, Problem> {

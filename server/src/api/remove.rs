@@ -7,8 +7,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
-use super::input::{self, Params, PathId};
-use super::stat::LabelParams;
+use super::input::{self, LabelParams, Named, Params};
 use crate::problem::{Code, Problem, ProblemDocument};
 use crate::rights::Verb;
 use crate::server::Server;
@@ -38,6 +37,12 @@ pub struct Removal {
     until: Option<u64>,
 }
 
+impl Removal {
+    fn of(name: &ChunkName, state: RemovalState, until: Option<u64>) -> Self {
+        Removal { state, label: name.label.to_string(), id: name.id.to_string(), until }
+    }
+}
+
 /// Records a removal.
 #[utoipa::path(delete, path = "/v1/{tenant}/chunk/{id}", tag = "removals", security(("token" = [])),
     params(("tenant" = String, Path, description = "The tenant"), ("id" = String, Path, description = "The chunk's id"), LabelParams),
@@ -46,12 +51,9 @@ pub struct Removal {
 pub async fn remove(
     State(server): State<Arc<Server>>,
     caller: Caller,
-    PathId(id): PathId,
-    Params(params): Params<LabelParams>,
+    Named(name): Named,
 ) -> Result<Json<Removal>, Problem> {
-    let result = one(&server, &caller, &ChunkName { label: input::label(&params.label)?, id }).await;
-    caller.audit(&server, "delete", 1, 0, result.as_ref().err());
-    result.map(Json)
+    caller.answer_one(&server, "delete", one(&server, &caller, &name).await)
 }
 
 /// Records the removal of one chunk.
@@ -60,9 +62,8 @@ pub async fn one(server: &Server, caller: &Caller, name: &ChunkName) -> Result<R
         let detail = format!("this token may remove nothing under the label {}", name.label);
         return Err(Problem::new(Code::NotAllowed, detail));
     }
-    let removal = |state, until| Removal { state, label: name.label.to_string(), id: name.id.to_string(), until };
     let Some(stat) = server.store.stat(caller.tenant(), name).await? else {
-        return Ok(removal(RemovalState::Removed, None));
+        return Ok(Removal::of(name, RemovalState::Removed, None));
     };
     let now = crate::now();
     let minimum = server.config.removal.minimum_age.seconds();
@@ -75,7 +76,7 @@ pub async fn one(server: &Server, caller: &Caller, name: &ChunkName) -> Result<R
     let until = now + server.config.removal.delay.seconds();
     let token = caller.token.id.as_str();
     let recorded = server.state.record_removal(caller.tenant(), &name.to_string(), token, now, until).await?;
-    Ok(removal(RemovalState::Pending, Some(recorded.until)))
+    Ok(Removal::of(name, RemovalState::Pending, Some(recorded.until)))
 }
 
 /// Which page.
@@ -109,9 +110,7 @@ pub async fn list(
     Params(params): Params<RemovalParams>,
 ) -> Result<Json<RemovalPage>, Problem> {
     let result = page(&server, &caller, &params).await;
-    let count = result.as_ref().map_or(0, |page| page.removals.len() as u64);
-    caller.audit(&server, "removals", count, 0, result.as_ref().err());
-    result.map(Json)
+    caller.answer_page(&server, "removals", result, |page| page.removals.len())
 }
 
 async fn page(server: &Server, caller: &Caller, params: &RemovalParams) -> Result<RemovalPage, Problem> {
@@ -124,12 +123,8 @@ async fn page(server: &Server, caller: &Caller, params: &RemovalParams) -> Resul
     let next = found.last().filter(|_| found.len() == limit as usize).map(|last| last.chunk.clone());
     let removals = found.iter().filter_map(|found| {
         let name = ChunkName::parse(&found.chunk)?;
-        caller.may(Verb::Delete, &name.label).then(|| Removal {
-            state: RemovalState::Pending,
-            label: name.label.to_string(),
-            id: name.id.to_string(),
-            until: Some(found.until),
-        })
+        let may = caller.may(Verb::Delete, &name.label);
+        may.then(|| Removal::of(&name, RemovalState::Pending, Some(found.until)))
     });
     Ok(RemovalPage { removals: removals.collect(), next })
 }

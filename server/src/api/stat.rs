@@ -4,22 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
 
 use super::caller::Caller;
-use super::input::{self, Params, PathId};
+use super::input::{LabelParams, Named};
 use crate::problem::{Problem, ProblemDocument};
 use crate::rights::Verb;
 use crate::server::Server;
 use crate::store::{ChunkName, Stat};
-
-/// Under which label.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct LabelParams {
-    /// The chunk's label.
-    pub label: String,
-}
 
 /// Says what the store knows of a chunk.
 #[utoipa::path(get, path = "/v1/{tenant}/chunk/{id}/stat", tag = "chunks", security(("token" = [])),
@@ -29,12 +20,9 @@ pub struct LabelParams {
 pub async fn stat(
     State(server): State<Arc<Server>>,
     caller: Caller,
-    PathId(id): PathId,
-    Params(params): Params<LabelParams>,
+    Named(name): Named,
 ) -> Result<Json<Stat>, Problem> {
-    let result = one(&server, &caller, &ChunkName { label: input::label(&params.label)?, id }).await;
-    caller.audit(&server, "stat", 1, 0, result.as_ref().err());
-    result.map(Json)
+    caller.answer_one(&server, "stat", one(&server, &caller, &name).await)
 }
 
 /// What the store knows of one chunk.

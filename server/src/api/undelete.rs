@@ -7,8 +7,7 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::caller::Caller;
-use super::input::{self, Params, PathId};
-use super::stat::LabelParams;
+use super::input::{LabelParams, Named};
 use crate::problem::{Code, Problem, ProblemDocument};
 use crate::rights::Verb;
 use crate::server::Server;
@@ -43,12 +42,9 @@ pub struct CallOff {
 pub async fn undelete(
     State(server): State<Arc<Server>>,
     caller: Caller,
-    PathId(id): PathId,
-    Params(params): Params<LabelParams>,
+    Named(name): Named,
 ) -> Result<Json<CallOff>, Problem> {
-    let result = one(&server, &caller, &ChunkName { label: input::label(&params.label)?, id }).await;
-    caller.audit(&server, "undelete", 1, 0, result.as_ref().err());
-    result.map(Json)
+    caller.answer_one(&server, "undelete", one(&server, &caller, &name).await)
 }
 
 /// Calls the removal of one chunk off. Whoever may store the chunk may do so: storing it would have the same effect.

@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{Config, ConfigError, DEFAULT_FILE};
 use crate::probe::ProbeError;
 use crate::server::StartError;
-use crate::state::StateError;
+use crate::state::{State, StateError};
 
 /// Holds the keys of an object store, checks tokens and signs URLs for Obnam
 #[derive(Parser)]
@@ -137,10 +137,18 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let output = Output { json: cli.json };
     match cli.command {
         Command::Serve => serve::serve(config).await,
-        Command::Token(command) => token::run(&config, command, &output).await,
-        Command::Tenant(command) => tenant::run(&config, command, &output).await,
+        Command::Token(command) => with_state(&config, async |state| token::run(state, command, &output).await).await,
+        Command::Tenant(command) => with_state(&config, async |state| tenant::run(state, command, &output).await).await,
         Command::Check => check::check(&config, &output).await,
     }
+}
+
+/// Opens the database, works with it, and closes it whatever came of it.
+async fn with_state(config: &Config, work: impl AsyncFnOnce(&State) -> Result<(), Failure>) -> Result<(), Failure> {
+    let state = State::open(&config.database).await?;
+    let result = work(&state).await;
+    state.close().await;
+    result
 }
 
 /// A time for people.

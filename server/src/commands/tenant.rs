@@ -4,7 +4,6 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{Failure, Output, bytes, time};
-use crate::config::Config;
 use crate::state::{State, Tenant};
 use crate::tenant::TenantName;
 
@@ -47,14 +46,7 @@ pub enum TenantCommand {
 }
 
 /// Runs the command.
-pub async fn run(config: &Config, command: TenantCommand, output: &Output) -> Result<(), Failure> {
-    let state = State::open(&config.database).await?;
-    let result = run_with(&state, command, output).await;
-    state.close().await;
-    result
-}
-
-async fn run_with(state: &State, command: TenantCommand, output: &Output) -> Result<(), Failure> {
+pub async fn run(state: &State, command: TenantCommand, output: &Output) -> Result<(), Failure> {
     match command {
         TenantCommand::Create { name, quota } => {
             if !state.create_tenant(&name, quota, crate::now()).await? {

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{Failure, Output, bytes, time};
-use crate::config::{Config, Span};
+use crate::config::Span;
 use crate::rights::{Labels, Preset, Rights, Verb};
 use crate::state::{NewToken, State, TokenRecord};
 use crate::tenant::TenantName;
@@ -77,14 +77,7 @@ fn right(text: &str) -> Result<(Verb, Labels), String> {
 }
 
 /// Runs the command.
-pub async fn run(config: &Config, command: TokenCommand, output: &Output) -> Result<(), Failure> {
-    let state = State::open(&config.database).await?;
-    let result = run_with(&state, command, output).await;
-    state.close().await;
-    result
-}
-
-async fn run_with(state: &State, command: TokenCommand, output: &Output) -> Result<(), Failure> {
+pub async fn run(state: &State, command: TokenCommand, output: &Output) -> Result<(), Failure> {
     match command {
         TokenCommand::Create(create) => {
             let what = what(*create);

@@ -26,6 +26,8 @@ mod attacks {
 }
 #[path = "server/calls.rs"]
 mod calls;
+#[path = "server/description.rs"]
+mod description;
 #[path = "server/init.rs"]
 mod init;
 #[path = "server/operating.rs"]

@@ -20,13 +20,23 @@ pub fn cache() -> PathBuf {
 
 /// Runs a command that must work.
 pub fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    try_run(command).unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// Runs a command; an error says why it did not work.
+pub fn try_run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
     let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} failed:\n{words}");
+    if output.status.success() { Ok(()) } else { Err(format!("{command:?} failed:\n{words}")) }
 }
 
 /// The Python of a virtual environment that has a package in it; it is made where it is missing.
 pub fn python_with(name: &str, package: &str) -> PathBuf {
+    try_python_with(name, package).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// The same; an error says why it cannot be made here.
+pub fn try_python_with(name: &str, package: &str) -> Result<PathBuf, String> {
     let venv = cache().join(name);
     let python = venv.join("bin/python");
     // One test process makes it, the others wait.
@@ -34,11 +44,11 @@ pub fn python_with(name: &str, package: &str) -> PathBuf {
     flock(&lock, FlockOperation::LockExclusive).unwrap();
     let done = venv.join("installed");
     if !done.exists() {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", package]));
+        try_run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+        try_run(Command::new(&python).args(["-m", "pip", "install", "--quiet", package]))?;
         fs::write(&done, package).unwrap();
     }
-    python
+    Ok(python)
 }
 
 /// An address of this machine that nobody listens on. Somebody else may take it before we do, so whoever starts a server

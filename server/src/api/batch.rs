@@ -29,6 +29,7 @@ const AT_ONCE: usize = 16;
 #[serde(deny_unknown_fields)]
 pub struct Batch {
     /// 1 to 1,000 items.
+    #[schema(min_items = 1, max_items = 1000)]
     items: Vec<Item>,
 }
 
@@ -55,10 +56,13 @@ pub struct Item {
     /// What to do.
     r#do: Do,
     /// The chunk's label.
+    #[schema(pattern = "^[a-z0-9][a-z0-9.-]{0,63}$")]
     label: String,
     /// The chunk's id.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     id: String,
     /// Its length in bytes; with `put` only.
+    #[schema(maximum = 67_108_864)]
     size: Option<u64>,
 }
 

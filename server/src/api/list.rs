@@ -56,7 +56,7 @@ pub async fn list(
 
 async fn page(server: &Server, caller: &Caller, params: &ListParams) -> Result<Page, Problem> {
     let limit = input::limit(params.limit)? as usize;
-    let after = params.after.as_deref().map(position).transpose()?;
+    let after = params.after.as_deref().filter(|after| !after.is_empty()).map(position).transpose()?;
     // By what the token is, not by what there is.
     let partial = !caller.token.what.rights.cover(Verb::Find, &params.label);
     let mut chunks = Vec::new();

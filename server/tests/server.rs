@@ -5,6 +5,7 @@
 #[path = "../../tests/src"]
 #[allow(dead_code, unused_imports, clippy::unwrap_used)]
 mod shared {
+    pub mod postgres;
     pub mod proxy;
     pub mod s3;
     pub mod tools;
@@ -26,10 +27,15 @@ mod attacks {
 }
 #[path = "server/calls.rs"]
 mod calls;
+#[path = "server/crowd.rs"]
+#[allow(dead_code)] // The load program uses all of it.
+mod crowd;
 #[path = "server/description.rs"]
 mod description;
 #[path = "server/init.rs"]
 mod init;
+#[path = "server/load.rs"]
+mod load;
 #[path = "server/operating.rs"]
 mod operating;
 #[path = "server/postgres.rs"]

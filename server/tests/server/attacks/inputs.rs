@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use serde_json::json;
 
 use super::stores::{Tried, on_each, raw};
+use crate::crowd::peak_kib;
 use crate::s3::fake::Faults;
 use crate::support::{Place, Running, id};
 
@@ -209,7 +210,7 @@ fn large_and_odd_bodies() {
         assert_eq!((answer.status, answer.problem().as_str()), (405, "method-not-allowed"));
         assert_eq!(server.ask(token, "GET", "/alice/nothing").problem(), "not-found");
         nothing_happened(tried);
-        assert!(peak_kib(server) < MEMORY_KIB, "{} KiB", peak_kib(server));
+        assert!(peak_kib(server.pid()) < MEMORY_KIB, "{} KiB", peak_kib(server.pid()));
     });
 }
 
@@ -233,17 +234,10 @@ fn a_hundred_thousand_ids_in_a_batch() {
             assert_eq!((answer.status, answer.problem().as_str()), (400, "bad-request"), "{count}");
         }
         nothing_happened(tried);
-        assert!(peak_kib(server) < MEMORY_KIB, "{} KiB", peak_kib(server));
+        assert!(peak_kib(server.pid()) < MEMORY_KIB, "{} KiB", peak_kib(server.pid()));
         let answers = server.ask_with(token, "POST", "/alice/batch", items(1_000, &whole).as_bytes()).ok();
         assert_eq!(answers["answers"].as_array().map(Vec::len), Some(1_000));
     });
-}
-
-/// The most memory that the server ever had, in KiB.
-fn peak_kib(server: &Running) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("the server runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 /// Begins to send ten megabytes, measured or in pieces, and answers the first line of what comes back. (A server that

@@ -8,7 +8,7 @@ use crate::shared::postgres::Postgres;
 use crate::support::Place;
 
 /// What `docs/server.md` says.
-const MEMORY_KIB: u64 = 1 << 20;
+const MEMORY_KIB: u64 = 256 << 10;
 
 /// All kinds of requests from 200 clients at once; nothing goes wrong but what the limits say.
 fn crowded(database: Option<&str>, limits: &str, may_be_refused: bool) {

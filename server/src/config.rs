@@ -62,6 +62,9 @@ pub struct Config {
     pub audit_log: Option<PathBuf>,
     /// TLS.
     pub tls: Option<TlsConfig>,
+    /// Whether chunks may come by way of this server.
+    #[serde(default)]
+    pub uploads: Uploads,
     /// The object store.
     pub s3: S3Config,
     /// Lifetimes of URLs.
@@ -121,6 +124,17 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("…")
     }
+}
+
+/// Whether chunks may come by way of this server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Uploads {
+    /// Where the store does not refuse wrong bytes.
+    #[default]
+    WhereNeeded,
+    /// Then nothing can be stored there.
+    Never,
 }
 
 /// Certificate and key, both PEM files; they are read again when they change.
@@ -184,6 +198,8 @@ pub struct LimitConfig {
     pub address_requests: u32,
     /// Requests that are answered at the same time; others wait.
     pub requests_at_once: usize,
+    /// Chunks of the largest size, or as many bytes of smaller ones, that are taken at the same time; others wait.
+    pub uploads_at_once: u32,
 }
 
 impl Default for UrlConfig {
@@ -200,7 +216,7 @@ impl Default for RemovalConfig {
 
 impl Default for LimitConfig {
     fn default() -> Self {
-        LimitConfig { token_requests: 50, address_requests: 100, requests_at_once: 256 }
+        LimitConfig { token_requests: 50, address_requests: 100, requests_at_once: 256, uploads_at_once: 4 }
     }
 }
 
@@ -288,6 +304,9 @@ impl Config {
         }
         if self.limits.token_requests == 0 || self.limits.address_requests == 0 || self.limits.requests_at_once == 0 {
             return Err("the limits must be at least 1".to_owned());
+        }
+        if !(1..=1024).contains(&self.limits.uploads_at_once) {
+            return Err("limits.uploads-at-once must be 1 to 1024: each takes 64 MiB of memory".to_owned());
         }
         let database = self.database.reveal();
         if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| database.starts_with(scheme)) {

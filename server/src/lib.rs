@@ -28,6 +28,7 @@ pub mod store;
 pub mod survey;
 pub mod tenant;
 pub mod token;
+pub mod uploads;
 
 /// The time, in seconds since 1970.
 pub fn now() -> u64 {

@@ -43,6 +43,8 @@ pub struct Metrics {
     pub signed_urls: Family<Method, Counter>,
     /// Bytes that URLs to store were signed for.
     pub signed_bytes: Counter,
+    /// Bytes of chunks that came by way of the server.
+    pub received_bytes: Counter,
     /// Chunks that were removed.
     pub removed: Counter,
     /// Removals that are recorded.
@@ -61,6 +63,7 @@ impl Default for Metrics {
             seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             signed_urls: Family::default(),
             signed_bytes: Counter::default(),
+            received_bytes: Counter::default(),
             removed: Counter::default(),
             pending_removals: Gauge::default(),
             snapshot_age: Family::default(),
@@ -75,6 +78,12 @@ impl Default for Metrics {
             "Bytes that URLs to store were signed for",
             Unit::Bytes,
             metrics.signed_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "received",
+            "Bytes of chunks that came by way of the server",
+            Unit::Bytes,
+            metrics.received_bytes.clone(),
         );
         registry.register("removed_chunks", "Chunks that were removed", metrics.removed.clone());
         registry.register("pending_removals", "Removals that are recorded", metrics.pending_removals.clone());

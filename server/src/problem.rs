@@ -17,6 +17,10 @@ pub enum Code {
     NotAllowed,
     NotFound,
     MethodNotAllowed,
+    BadUrl,
+    WrongBytes,
+    AlreadyPresent,
+    Busy,
     AlreadyInitialised,
     TooYoung,
     TooLarge,
@@ -32,12 +36,16 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Code; 16] = [
+    pub const ALL: [Code; 20] = [
         Code::BadRequest,
         Code::BadToken,
         Code::NotAllowed,
         Code::NotFound,
         Code::MethodNotAllowed,
+        Code::BadUrl,
+        Code::WrongBytes,
+        Code::AlreadyPresent,
+        Code::Busy,
         Code::AlreadyInitialised,
         Code::TooYoung,
         Code::TooLarge,
@@ -62,6 +70,10 @@ impl Code {
                 ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "This path has other methods")
             }
             Code::AlreadyInitialised => ("already-initialised", StatusCode::CONFLICT, "There are chunks already"),
+            Code::BadUrl => ("bad-url", StatusCode::FORBIDDEN, "The URL is not signed for this, or has expired"),
+            Code::WrongBytes => ("wrong-bytes", StatusCode::BAD_REQUEST, "These are not the announced bytes"),
+            Code::AlreadyPresent => ("already-present", StatusCode::PRECONDITION_FAILED, "The chunk is there already"),
+            Code::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE, "Too many chunks come at once"),
             Code::TooYoung => ("too-young", StatusCode::CONFLICT, "The chunk may not be removed yet"),
             Code::TooLarge => ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "The body of the request is too large"),
             Code::RateLimited => ("rate-limited", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),

@@ -11,9 +11,10 @@ use crate::config::Config;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::probe::Verdict;
-use crate::signing::{Signer, SigningError};
+use crate::signing::{DataUrls, Signer, SigningError};
 use crate::state::{State, StateError};
 use crate::store::S3Store;
+use crate::uploads::UploadRoom;
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +38,12 @@ pub struct Server {
     pub state: State,
     /// The object store.
     pub store: S3Store,
-    /// Signs URLs.
+    /// Signs URLs for the object store.
     pub signer: Signer,
+    /// Signs URLs for the server itself.
+    pub data_urls: DataUrls,
+    /// Memory for chunks that come by way of the server.
+    pub uploads: UploadRoom,
     /// Counts requests.
     pub limits: Limits,
     /// The audit log.
@@ -55,8 +60,11 @@ impl Server {
     /// Opens the database and the log.
     pub async fn open(config: Config) -> Result<Self, StartError> {
         let audit = Audit::open(config.audit_log.as_deref()).map_err(StartError::Audit)?;
+        let state = State::open(&config.database).await?;
         Ok(Server {
-            state: State::open(&config.database).await?,
+            data_urls: DataUrls::new(&state.data_key().await?, config.urls.lifetime.0),
+            uploads: UploadRoom::new(config.limits.uploads_at_once),
+            state,
             store: S3Store::new(&config.s3),
             signer: Signer::new(&config.s3, config.urls.lifetime.0)?,
             limits: Limits::new(&config.limits),

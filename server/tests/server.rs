@@ -50,3 +50,5 @@ mod removals;
 mod tls;
 #[path = "server/tokens.rs"]
 mod tokens;
+#[path = "server/uploads.rs"]
+mod uploads;

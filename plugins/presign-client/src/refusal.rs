@@ -40,7 +40,7 @@ pub fn of_server(settings: &Settings, answer: &Answer, text: &str, doing: &str) 
         "too-young" => Error::Denied(say(detail())),
         "already-initialised" => Error::AlreadyInitialised(say(detail())),
         "quota" | "token-quota" => Error::Quota(say(detail())),
-        "rate-limited" | "store-unavailable" | "store-unfit" | "state-unavailable" | "being-removed" => {
+        "rate-limited" | "busy" | "wrong-bytes" | "store-unavailable" | "store-unfit" | "state-unavailable" | "being-removed" => {
             unavailable(say(format!("{server} says: {}", detail())), delay(answer))
         }
         "" => unspoken(server, answer, text, &say),

@@ -1,5 +1,6 @@
 //! `PUT /chunk?id=&label=&size=`: access to store a chunk.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,8 +9,7 @@ use serde::Deserialize;
 
 use super::caller::Caller;
 use super::input::{self, Params};
-use crate::access::Access;
-use crate::metrics::Method;
+use crate::access::{Access, Way};
 use crate::problem::{Code, Problem, ProblemDocument};
 use crate::rights::Verb;
 use crate::server::Server;
@@ -65,35 +65,35 @@ pub async fn many(server: &Server, caller: &Caller, announced: &[Announced]) -> 
     let wanted: Vec<&Announced> = announced.iter().filter(|chunk| allowed(chunk)).collect();
     let chunks: Vec<String> = wanted.iter().map(|chunk| chunk.name.to_string()).collect();
     let bytes = wanted.iter().map(|chunk| chunk.size).sum();
-    let prepared =
-        if wanted.is_empty() { Ok(Default::default()) } else { prepare(server, caller, &chunks, bytes).await };
+    let prepared = match server.way() {
+        None => Err(unfit()),
+        Some(way) if wanted.is_empty() => Ok((way, HashSet::new())),
+        Some(way) => prepare(server, caller, &chunks, bytes).await.map(|going| (way, going)),
+    };
     let one = |chunk: &Announced| {
         if !allowed(chunk) {
             let detail = format!("this token may store nothing under the label {}", chunk.name.label);
             return Err(Problem::new(Code::NotAllowed, detail));
         }
-        if prepared.as_ref().map_err(Clone::clone)?.contains(&chunk.name.to_string()) {
+        let (way, going) = prepared.as_ref().map_err(Clone::clone)?;
+        if going.contains(&chunk.name.to_string()) {
             return Err(
                 Problem::new(Code::BeingRemoved, "the chunk is being removed; store it afterwards").retry_after(2)
             );
         }
-        sign(server, caller, chunk)
+        sign(server, caller, *way, chunk)
     };
     announced.iter().map(one).collect()
 }
 
+fn unfit() -> Problem {
+    let detail = "the server has not seen its object store refuse wrong bytes, so it gives no access to store; its operator \
+                  runs: obnam-server check";
+    Problem::new(Code::StoreUnfit, detail).retry_after(30)
+}
+
 /// Everything that has to be right before one URL is signed. Answers the chunks that are being removed.
-async fn prepare(
-    server: &Server,
-    caller: &Caller,
-    chunks: &[String],
-    bytes: u64,
-) -> Result<std::collections::HashSet<String>, Problem> {
-    if !server.verdict().is_some_and(|verdict| verdict.binds) {
-        let detail = "the server has not seen its object store refuse wrong bytes, so it signs no URL to store; its \
-                      operator runs: obnam-server check";
-        return Err(Problem::new(Code::StoreUnfit, detail).retry_after(30));
-    }
+async fn prepare(server: &Server, caller: &Caller, chunks: &[String], bytes: u64) -> Result<HashSet<String>, Problem> {
     server.state.prepare_signing(&caller.token, chunks, bytes, crate::now()).await.map_err(|refused| match refused {
         SigningRefused::State(error) => error.into(),
         SigningRefused::Quota(bytes) => Problem::new(
@@ -109,13 +109,9 @@ async fn prepare(
     })
 }
 
-fn sign(server: &Server, caller: &Caller, chunk: &Announced) -> Result<Access, Problem> {
-    let access = server.signer.put(&server.store.key(caller.tenant(), &chunk.name), &chunk.name.id, chunk.size);
-    let access = access.map_err(|error: SigningError| {
+fn sign(server: &Server, caller: &Caller, way: Way, chunk: &Announced) -> Result<Access, Problem> {
+    server.access_to_store(way, caller.tenant(), &chunk.name, chunk.size).map_err(|error: SigningError| {
         tracing::error!("{error}");
         Problem::new(Code::Internal, "the URL could not be signed as it must be; the server's log says more")
-    })?;
-    server.metrics.signed_urls.get_or_create(&Method { method: "PUT" }).inc();
-    server.metrics.signed_bytes.inc_by(chunk.size);
-    Ok(access)
+    })
 }

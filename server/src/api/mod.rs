@@ -3,6 +3,7 @@
 mod batch;
 mod caller;
 mod create;
+mod data;
 mod health;
 mod init;
 mod input;
@@ -10,6 +11,7 @@ mod list;
 mod openapi;
 mod read;
 mod remove;
+mod signed;
 mod stat;
 mod undelete;
 mod whoami;
@@ -22,7 +24,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use tokio::sync::Semaphore;
 
 use crate::metrics::Call;
@@ -50,6 +52,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .layer(middleware::from_fn_with_state(permits, one_of_many));
     Router::new()
         .merge(calls)
+        .route("/v1/{tenant}/data/{label}/{id}", put(data::put))
         .merge(health::router())
         .route("/v1/openapi.json", get(openapi::openapi))
         .fallback(|| async { Problem::not_found() })

@@ -8,13 +8,13 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, Header, Ref, RefOr, Response, Schema};
 use utoipa::{Modify, Number, OpenApi};
 
-use super::{batch, create, init, list, read, remove, stat, undelete, whoami};
+use super::{batch, create, data, init, list, read, remove, stat, undelete, whoami};
 use crate::problem::Code;
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "obnam-server", description = "Signs URLs for chunks in an object store", license(name = "MIT OR Apache-2.0")),
-    paths(list::list, create::create, read::read, stat::stat, remove::remove, undelete::undelete, remove::list, batch::batch, init::init, whoami::whoami),
+    paths(list::list, create::create, read::read, stat::stat, remove::remove, undelete::undelete, remove::list, batch::batch, init::init, data::put, whoami::whoami),
     modifiers(&BearerToken, &Problems, &Names)
 )]
 struct Description;
@@ -59,7 +59,7 @@ fn statuses(only_looks: bool) -> BTreeMap<u16, Vec<&'static str>> {
         let (text, status, _) = code.parts();
         let status = status.as_u16();
         // 405 belongs to no operation: it is the answer to those that there are not.
-        if status != 405 && !(only_looks && [409, 413, 507].contains(&status)) {
+        if status != 405 && !(only_looks && [409, 412, 413, 507].contains(&status)) {
             statuses.entry(status).or_default().push(text);
         }
     }

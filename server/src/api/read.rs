@@ -11,7 +11,6 @@ use serde::Deserialize;
 use super::caller::Caller;
 use super::input::{self, Params, PathId};
 use crate::access::Access;
-use crate::metrics::Method;
 use crate::problem::{Problem, ProblemDocument};
 use crate::rights::{Labels, Verb};
 use crate::server::Server;
@@ -65,8 +64,7 @@ pub fn one(server: &Server, caller: &Caller, name: &ChunkName) -> Result<Access,
     if !caller.may(Verb::Read, &name.label) {
         return Err(Problem::not_found());
     }
-    server.metrics.signed_urls.get_or_create(&Method { method: "GET" }).inc();
-    Ok(server.signer.get(&server.store.key(caller.tenant(), name)))
+    Ok(server.access_to_read(caller.tenant(), name))
 }
 
 /// The labels that the token may read, as far as there are any.

@@ -8,6 +8,7 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::caller::Caller;
+use crate::access::Way;
 use crate::problem::{Problem, ProblemDocument};
 use crate::rights::Verb;
 use crate::server::Server;
@@ -37,9 +38,9 @@ pub struct Whoami {
     removal_delay: u64,
     /// How old a chunk must be to be removed, in seconds.
     removal_minimum_age: u64,
-    /// Whether URLs to store are signed.
+    /// Whether there is access to store.
     stores: bool,
-    /// Whether the store refuses a second PUT of one chunk.
+    /// Whether a second PUT of one chunk is refused.
     create_only: bool,
     /// Whether the tenant's place was prepared.
     prepared: bool,
@@ -56,7 +57,6 @@ pub async fn whoami(State(server): State<Arc<Server>>, caller: Caller) -> Result
     let prepared = server.store.is_prepared(caller.tenant()).await.map_err(Problem::from);
     caller.audit(&server, "self", 0, 0, prepared.as_ref().err());
     let what = &caller.token.what;
-    let verdict = server.verdict();
     let verbs = [Verb::Find, Verb::Read, Verb::Create, Verb::Delete, Verb::Admin];
     let labels = |verb| what.rights.labels(verb).iter().map(ToString::to_string).collect();
     Ok(Json(Whoami {
@@ -69,8 +69,11 @@ pub async fn whoami(State(server): State<Arc<Server>>, caller: Caller) -> Result
         url_lifetime: server.config.urls.lifetime.seconds(),
         removal_delay: server.config.removal.delay.seconds(),
         removal_minimum_age: server.config.removal.minimum_age.seconds(),
-        stores: verdict.as_ref().is_some_and(|verdict| verdict.binds),
-        create_only: verdict.is_some_and(|verdict| verdict.create_only),
+        stores: server.way().is_some(),
+        create_only: match server.way() {
+            Some(Way::Store) => server.verdict().is_some_and(|verdict| verdict.create_only),
+            way => way.is_some(),
+        },
         prepared: prepared?,
         data: vec![server.signer.origin()],
     }))

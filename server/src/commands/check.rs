@@ -1,9 +1,10 @@
 //! `obnam-server check`: tries what the object store guarantees.
 
+use obnam_chunk::MAX_CHUNK_SIZE;
 use serde_json::json;
 
 use super::{Failure, Output};
-use crate::config::Config;
+use crate::config::{Config, Uploads};
 use crate::probe::{Finding, probe};
 use crate::server::StartError;
 use crate::signing::Signer;
@@ -31,8 +32,17 @@ pub async fn check(config: &Config, output: &Output) -> Result<(), Failure> {
                           changes nothing but the chunk's age."
                 .to_owned()
         }
-        (false, _) => "The store accepts what was not announced. It gets no signed URLs to store.".to_owned(),
+        (false, _) if config.uploads == Uploads::Never => {
+            "The store accepts what was not announced, so nothing can be stored: uploads = \"never\" in the configuration \
+             forbids that the server takes chunks itself."
+                .to_owned()
+        }
+        (false, _) => format!(
+            "The store accepts what was not announced, so the server takes chunks itself and checks them: they cross its \
+             network, and take up to {} MiB of its memory (limits.uploads-at-once).",
+            (u64::from(config.limits.uploads_at_once) * MAX_CHUNK_SIZE) >> 20
+        ),
     });
     output.print(&lines.join("\n"), &json!({ "database": "ok", "store": verdict }))?;
-    if verdict.binds { Ok(()) } else { Err(Failure::Unfit) }
+    if verdict.binds || config.uploads == Uploads::WhereNeeded { Ok(()) } else { Err(Failure::Unfit) }
 }

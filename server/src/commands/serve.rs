@@ -10,6 +10,7 @@ use axum_server::tls_rustls::RustlsConfig;
 use hyper_util::rt::TokioTimer;
 
 use super::Failure;
+use crate::access::Way;
 use crate::config::{Config, TlsConfig};
 use crate::server::Server;
 use crate::{api, probe, removal, survey};
@@ -27,10 +28,6 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     let server = Arc::new(Server::open(config).await?);
     let handle = Handle::new();
     tokio::spawn(stop_on_signal(handle.clone()));
-    for task in [spawn(&server, Task::Probe), spawn(&server, Task::Removal), spawn(&server, Task::Survey)] {
-        // They run until the process ends.
-        drop(task);
-    }
     if let Some(address) = server.config.management {
         let router = api::management_router(server.clone());
         let listener = listen(address)?;
@@ -46,10 +43,12 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
             let certificate = load(&tls).await?;
             tokio::spawn(reload(tls, certificate.clone()));
             tracing::info!("listening on https://{bound}");
+            work(&server);
             serve_tls(listener, router, handle, certificate).await.map_err(|why| Failure::Listen(address, why))?;
         }
         None => {
             tracing::info!("listening on http://{bound}, without TLS: a proxy in front has to provide it");
+            work(&server);
             serve_plain(listener, router, handle).await.map_err(|why| Failure::Listen(address, why))?;
         }
     }
@@ -58,21 +57,12 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
-enum Task {
-    Probe,
-    Removal,
-    Survey,
-}
-
-fn spawn(server: &Arc<Server>, task: Task) -> tokio::task::JoinHandle<()> {
-    let server = server.clone();
-    tokio::spawn(async move {
-        match task {
-            Task::Probe => probe_until_known(&server).await,
-            Task::Removal => removal::run(&server).await,
-            Task::Survey => survey::run(&server).await,
-        }
-    })
+/// Does what has to be done beside requests, until the process ends.
+fn work(server: &Arc<Server>) {
+    let (one, two, three) = (server.clone(), server.clone(), server.clone());
+    tokio::spawn(async move { probe_until_known(&one).await });
+    tokio::spawn(async move { removal::run(&two).await });
+    tokio::spawn(async move { survey::run(&three).await });
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -136,14 +126,19 @@ async fn probe_until_known(server: &Server) {
     loop {
         match probe::probe(&server.store, &server.signer).await {
             Ok(verdict) => {
-                if verdict.binds {
-                    tracing::info!("the object store refuses wrong bytes: URLs to store are signed");
-                } else {
-                    tracing::error!(
-                        "the object store does not refuse wrong bytes, so no URL to store is signed; see obnam-server check"
-                    );
-                }
                 server.set_verdict(verdict);
+                match server.way() {
+                    Some(Way::Store) => {
+                        tracing::info!("the object store refuses wrong bytes: URLs to store are signed");
+                    }
+                    Some(Way::Server) => tracing::warn!(
+                        "the object store does not refuse wrong bytes, so this server takes chunks itself; see obnam-server \
+                         check"
+                    ),
+                    None => tracing::error!(
+                        "the object store does not refuse wrong bytes, so nothing can be stored; see obnam-server check"
+                    ),
+                }
                 return;
             }
             Err(why) => tracing::warn!("the object store could not be probed, so no URL to store is signed yet: {why}"),

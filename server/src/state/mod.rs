@@ -5,6 +5,7 @@
 //! PostgreSQL: whatever two of them could do at the same moment is decided by a single statement or transaction here.
 
 mod removals;
+mod secrets;
 mod tenants;
 mod tokens;
 mod usage;
@@ -40,6 +41,9 @@ pub enum StateError {
         /// Why.
         why: sqlx::Error,
     },
+    /// The operating system gave no random bytes.
+    #[error("the operating system gives no random bytes")]
+    Random,
     /// What it holds cannot be read.
     #[error("the database holds something unreadable: {0}")]
     Damaged(String),
@@ -57,6 +61,10 @@ fn signed(number: u64) -> i64 {
 
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
+}
+
+fn migration(version: i64, what: &'static str, statements: &'static str) -> Migration {
+    Migration::new(version, what.into(), MigrationType::Simple, statements.into_sql_str(), false)
 }
 
 /// An open database.
@@ -93,14 +101,11 @@ impl State {
             })
         });
         let pool = options.connect(&url).await.map_err(StateError::Open)?;
-        let first = Migration::new(
-            1,
-            "tenants, tokens, removals".into(),
-            MigrationType::Simple,
-            include_str!("0001.sql").into_sql_str(),
-            false,
-        );
-        Migrator::with_migrations(vec![first]).run(&pool).await.map_err(StateError::Migrate)?;
+        let migrations = [
+            migration(1, "tenants, tokens, removals", include_str!("0001.sql")),
+            migration(2, "secrets", include_str!("0002.sql")),
+        ];
+        Migrator::with_migrations(migrations.into()).run(&pool).await.map_err(StateError::Migrate)?;
         Ok(State { pool })
     }
 

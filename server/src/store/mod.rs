@@ -36,6 +36,15 @@ pub struct Stat {
     pub stored: Option<u64>,
 }
 
+/// When a chunk was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// By this very call.
+    Now,
+    /// It was there before.
+    Before,
+}
+
 /// A chunk of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ChunkName {

@@ -13,9 +13,12 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::Object;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hyper::body::Bytes;
 use obnam_chunk::{ChunkId, Label};
 
-use super::{ChunkName, Stat, StoreError, tenant_prefix};
+use super::{ChunkName, Stat, StoreError, Stored, tenant_prefix};
 use crate::config::S3Config;
 use crate::tenant::TenantName;
 
@@ -185,6 +188,31 @@ impl S3Store {
         let deleted = self.client.delete_object().bucket(&self.bucket).key(key).send().await;
         deleted.map_err(|error| failed(format!("remove {key}"), error))?;
         Ok(())
+    }
+
+    /// Stores a chunk whose bytes were seen to be right. What is there stays, as far as the store knows `if-none-match`.
+    pub async fn write(&self, tenant: &TenantName, name: &ChunkName, bytes: Bytes) -> Result<Stored, StoreError> {
+        let times = TimeoutConfig::builder()
+            .operation_attempt_timeout(Duration::from_secs(300))
+            .operation_timeout(Duration::from_secs(600))
+            .build();
+        let put = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(self.key(tenant, name))
+            .if_none_match("*")
+            .checksum_sha256(BASE64_STANDARD.encode(name.id.as_bytes()))
+            .body(ByteStream::from(bytes))
+            .customize()
+            .config_override(aws_sdk_s3::Config::builder().timeout_config(times));
+        match put.send().await {
+            Ok(_) => Ok(Stored::Now),
+            Err(error) if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 412) => {
+                Ok(Stored::Before)
+            }
+            Err(error) => Err(failed(format!("store {name} of tenant {tenant}"), error)),
+        }
     }
 
     /// Stores a small object of the server's own.

@@ -28,11 +28,13 @@ fn wrong_keys_are_told_in_words() {
 
 #[test]
 fn a_store_that_takes_wrong_bytes_gets_no_signed_urls() {
+    // The test of uploads shows what happens without this line.
     for faults in [
         Faults { ignores_checksum: true, ..Faults::default() },
         Faults { stores_before_checking: true, ..Faults::default() },
     ] {
         let place = Place::new(faults, "");
+        place.configure("uploads = \"never\"");
         place.tenant("alice");
         let output = place.run(&["check"]);
         assert_eq!(output.status.code(), Some(4), "{output:?}");

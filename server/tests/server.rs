@@ -38,6 +38,8 @@ mod init;
 mod load;
 #[path = "server/operating.rs"]
 mod operating;
+#[path = "server/outages.rs"]
+mod outages;
 #[path = "server/postgres.rs"]
 mod postgres;
 #[path = "server/quotas.rs"]

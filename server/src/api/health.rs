@@ -16,6 +16,9 @@ use crate::server::Server;
 /// How long the database and the store are believed to be as they were.
 const READINESS: Duration = Duration::from_secs(5);
 
+/// Who does not answer within this time is not ready. Whoever asks for readiness waits no longer than some seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// `/livez` and `/readyz`.
 pub fn router() -> Router<Arc<Server>> {
     Router::new().route("/livez", get(|| async { "alive\n" })).route("/readyz", get(ready))
@@ -41,12 +44,18 @@ async fn ready(State(server): State<Arc<Server>>) -> Response {
 }
 
 async fn look(server: &Server) -> bool {
-    let database = server.state.ping().await.err().map(|why| why.to_string());
-    let store = server.store.ping().await.err().map(|why| why.to_string());
-    for why in [&database, &store].into_iter().flatten() {
+    let database = async { server.state.ping().await.map_err(|why| why.to_string()) };
+    let store = async { server.store.ping().await.map_err(|why| why.to_string()) };
+    let (database, store) = tokio::join!(answer("database", database), answer("store", store));
+    for why in [&database, &store].into_iter().filter_map(|answer| answer.as_ref().err()) {
         tracing::error!("not ready: {why}");
     }
-    database.is_none() && store.is_none()
+    database.is_ok() && store.is_ok()
+}
+
+async fn answer(who: &str, answer: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let late = |_| format!("the {who} did not answer within {} s", PATIENCE.as_secs());
+    tokio::time::timeout(PATIENCE, answer).await.map_err(late)?
 }
 
 async fn metrics(State(server): State<Arc<Server>>) -> Result<Response, Problem> {

@@ -65,16 +65,21 @@ impl Http {
     }
 
     pub fn send(&self, method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.try_send(method, url, headers, body).expect("an answer")
+    }
+
+    /// None where the connection broke.
+    pub fn try_send(&self, method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Answer> {
         let mut request = hyper::Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::copy_from_slice(body))).expect("a request");
         self.runtime.block_on(async {
-            let answer = self.client.request(request).await.expect("an answer");
+            let answer = self.client.request(request).await.ok()?;
             let (head, body) = answer.into_parts();
-            let body = body.collect().await.expect("a body").to_bytes();
-            Answer { status: head.status.as_u16(), headers: head.headers, body }
+            let body = body.collect().await.ok()?.to_bytes();
+            Some(Answer { status: head.status.as_u16(), headers: head.headers, body })
         })
     }
 

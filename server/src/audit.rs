@@ -23,8 +23,12 @@ pub struct Line<'a> {
     /// From where.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// `list`, `read`, `create`, `stat`, `delete`, `undelete`, `self`, `init`, `removals`; `remove` for what the server did itself.
+    /// `list`, `read`, `create`, `stat`, `delete`, `undelete`, `self`, `init`, `removals`, `token-create`, `token-list`,
+    /// `token-revoke`; `remove` for what the server did itself.
     pub action: &'a str,
+    /// The id of the token that was made or revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<&'a str>,
     /// How many chunks.
     pub count: u64,
     /// How many bytes URLs to store were signed for, or were removed.

@@ -19,8 +19,25 @@ pub enum Verb {
     Create,
     /// Have it removed after the operator's delay.
     Delete,
-    /// Manage tokens of the tenant. Not used by any call yet.
+    /// Make, list and revoke tokens of the tenant that may do no more than this one, and that only under these labels.
     Admin,
+}
+
+impl Verb {
+    /// All of them.
+    pub const ALL: [Verb; 5] = [Verb::Find, Verb::Read, Verb::Create, Verb::Delete, Verb::Admin];
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verb::Find => "find",
+            Verb::Read => "read",
+            Verb::Create => "create",
+            Verb::Delete => "delete",
+            Verb::Admin => "admin",
+        })
+    }
 }
 
 /// Text that names no labels.
@@ -47,6 +64,17 @@ impl Labels {
             Labels::One(one) => one == label,
             Labels::Prefix(prefix) => label.as_str().starts_with(prefix.as_str()),
             Labels::All => true,
+        }
+    }
+
+    /// Whether every label of the others is among these. No number of single labels makes up for a prefix: the text of the
+    /// prefix is a label too, and cannot be written as a single one, since it ends in a dot.
+    pub fn cover(&self, others: &Labels) -> bool {
+        match (self, others) {
+            (Labels::All, _) => true,
+            (Labels::Prefix(prefix), Labels::Prefix(longer)) => longer.starts_with(prefix.as_str()),
+            (_, Labels::One(label)) => self.contain(label),
+            (_, Labels::All) | (Labels::One(_), Labels::Prefix(_)) => false,
         }
     }
 }
@@ -118,6 +146,30 @@ impl Rights {
         !self.labels(verb).is_empty()
     }
 
+    /// The first right of the others that this token, with these rights, may not hand out: one that it has not itself, or
+    /// under labels for which it is no administrator.
+    pub fn withhold<'o>(&self, others: &'o Rights) -> Option<(Verb, &'o Labels)> {
+        let has = |verb, wanted: &Labels| self.labels(verb).iter().any(|own| own.cover(wanted));
+        let all = others.0.iter().flat_map(|(verb, labels)| labels.iter().map(|labels| (*verb, labels)));
+        all.into_iter().find(|(verb, labels)| !has(*verb, labels) || !has(Verb::Admin, labels))
+    }
+
+    /// The rights as answers have them.
+    pub fn as_texts(&self) -> BTreeMap<Verb, Vec<String>> {
+        let labels = |verb| self.labels(verb).iter().map(ToString::to_string).collect();
+        Verb::ALL.into_iter().filter(|verb| self.have(*verb)).map(|verb| (verb, labels(verb))).collect()
+    }
+
+    /// How many labels it names altogether.
+    pub fn len(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
+    /// Whether nothing may be done.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Adds a right.
     pub fn grant(&mut self, verb: Verb, labels: Labels) {
         let granted = self.0.entry(verb).or_default();
@@ -128,8 +180,11 @@ impl Rights {
 }
 
 /// The usual sets of rights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Preset {
+    /// Reads and lists what a credential is opened with, and nothing else: it may stand in a configuration file.
+    Bootstrap,
     /// Stores backups; reads and lists everything but the contents of files and directories; removes nothing.
     Backup,
     /// Reads and lists everything.
@@ -143,6 +198,9 @@ pub enum Preset {
 /// What tells how to read the rest; small, and of no use without a key.
 const SMALL: [&str; 8] = ["repository", "roster", "credential", "client", "index.", "snapshot.", "note.", "tombstone"];
 
+/// What it takes to get from a secret to the token that a credential holds.
+const BOOTSTRAP: [&str; 4] = ["repository", "roster", "credential", "client"];
+
 impl Preset {
     /// Its rights.
     pub fn rights(self) -> Rights {
@@ -151,6 +209,7 @@ impl Preset {
         let stored_by_prune: &[&str] = &["data", "tree", "index.", "tombstone"];
         let removed_by_prune: &[&str] = &["data", "tree", "index.", "snapshot.", "note.", "tombstone"];
         let rights: &[(Verb, &[&str])] = match self {
+            Preset::Bootstrap => &[(Verb::Find, &BOOTSTRAP), (Verb::Read, &BOOTSTRAP)],
             Preset::Backup => &[(Verb::Find, &SMALL), (Verb::Read, &SMALL), (Verb::Create, stored_by_backup)],
             Preset::Restore => &[(Verb::Find, everything), (Verb::Read, everything)],
             Preset::Prune => &[
@@ -197,6 +256,91 @@ mod tests {
         for bad in ["", "**", "Data", "data*", ".", "a/b"] {
             assert!(bad.parse::<Labels>().is_err(), "{bad}");
         }
+    }
+
+    /// All texts of at most this length over a small alphabet that begin with a letter.
+    fn texts(longest: usize) -> Vec<String> {
+        let mut texts: Vec<String> = vec!["a".into(), "b".into()];
+        let mut begin = 0;
+        for _ in 1..longest {
+            let end = texts.len();
+            for at in begin..end {
+                for letter in ["a", "b", "."] {
+                    texts.push(format!("{}{letter}", texts[at]));
+                }
+            }
+            begin = end;
+        }
+        texts
+    }
+
+    #[test]
+    fn cover_means_what_contain_says() {
+        let universe: Vec<Label> = texts(5).iter().map(|text| label(text)).collect();
+        let mut sets: Vec<Labels> = texts(3).iter().map(|text| text.parse().expect("labels")).collect();
+        sets.push(Labels::All);
+        let holds = |own: &[&Labels], label: &Label| own.iter().any(|labels| labels.contain(label));
+        let rights = |labels: &[&Labels]| {
+            let mut rights = Rights::default();
+            for labels in labels {
+                rights.grant(Verb::Read, (*labels).clone());
+            }
+            rights
+        };
+        let mut covered = 0;
+        for first in &sets {
+            for second in &sets {
+                let mut own = rights(&[first, second]);
+                own.grant(Verb::Admin, Labels::All);
+                for wanted in &sets {
+                    let is_subset = universe
+                        .iter()
+                        .filter(|label| wanted.contain(label))
+                        .all(|label| holds(&[first, second], label));
+                    let is_granted = own.withhold(&rights(&[wanted])).is_none();
+                    assert_eq!(is_granted, is_subset, "{wanted} out of {first}, {second}");
+                    covered += usize::from(is_subset);
+                }
+            }
+        }
+        assert!(covered > sets.len(), "nothing was covered");
+    }
+
+    #[test]
+    fn nothing_is_handed_out_beyond_ones_own() {
+        let presets = [Preset::Bootstrap, Preset::Backup, Preset::Restore, Preset::Prune, Preset::All];
+        for preset in presets {
+            assert_eq!(Preset::All.rights().withhold(&preset.rights()), None, "{preset:?}");
+            let mut administrator = preset.rights();
+            administrator.grant(Verb::Admin, Labels::All);
+            assert_eq!(administrator.withhold(&preset.rights()), None, "{preset:?}");
+            assert_eq!(administrator.withhold(&administrator), None, "{preset:?}");
+            if preset != Preset::All {
+                assert!(administrator.withhold(&Preset::All.rights()).is_some(), "{preset:?}");
+                // Without the right of an administrator nothing at all.
+                assert!(preset.rights().withhold(&preset.rights()).is_some(), "{preset:?}");
+            }
+        }
+        // An administrator of some labels hands out rights under these.
+        let mut own = Preset::All.rights();
+        own.0.insert(Verb::Admin, vec!["snapshot.".parse().expect("labels")]);
+        let mut wanted = Rights::default();
+        wanted.grant(Verb::Read, "snapshot.aa".parse().expect("labels"));
+        assert_eq!(own.withhold(&wanted), None);
+        wanted.grant(Verb::Read, "data".parse().expect("labels"));
+        assert_eq!(own.withhold(&wanted), Some((Verb::Read, &Labels::One(label("data")))));
+    }
+
+    #[test]
+    fn a_bootstrap_token_reads_four_labels() {
+        let rights = Preset::Bootstrap.rights();
+        for text in ["repository", "roster", "credential", "client"] {
+            assert!(rights.allow(Verb::Find, &label(text)) && rights.allow(Verb::Read, &label(text)), "{text}");
+        }
+        for text in ["data", "tree", "index.00", "snapshot.00", "note.00", "tombstone"] {
+            assert!(!rights.allow(Verb::Find, &label(text)) && !rights.allow(Verb::Read, &label(text)), "{text}");
+        }
+        assert!(!rights.have(Verb::Create) && !rights.have(Verb::Delete) && !rights.have(Verb::Admin));
     }
 
     #[test]

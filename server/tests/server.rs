@@ -50,6 +50,8 @@ mod real_store;
 mod removals;
 #[path = "server/tls.rs"]
 mod tls;
+#[path = "server/token_calls.rs"]
+mod token_calls;
 #[path = "server/tokens.rs"]
 mod tokens;
 #[path = "server/uploads.rs"]

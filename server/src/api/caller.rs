@@ -14,7 +14,7 @@ use crate::rights::Verb;
 use crate::server::Server;
 use crate::state::TokenRecord;
 use crate::tenant::TenantName;
-use crate::token::Token;
+use crate::token::{Token, TokenId};
 
 /// Whoever holds a token that is good, for the tenant of the path.
 pub struct Caller {
@@ -37,7 +37,17 @@ impl Caller {
 
     /// Writes to the audit log what was done.
     pub fn audit(&self, server: &Server, action: &str, count: u64, bytes: u64, problem: Option<&Problem>) {
-        server.audit.write(Line {
+        server.audit.write(self.line(action, count, bytes, problem));
+    }
+
+    /// Writes to the audit log what was done to a token.
+    pub fn audit_token(&self, server: &Server, action: &str, subject: Option<&TokenId>, problem: Option<&Problem>) {
+        let subject = subject.map(TokenId::as_str);
+        server.audit.write(Line { subject, ..self.line(action, 0, 0, problem) });
+    }
+
+    fn line<'a>(&'a self, action: &'a str, count: u64, bytes: u64, problem: Option<&Problem>) -> Line<'a> {
+        Line {
             token: Some(self.token.id.as_str()),
             tenant: Some(self.tenant().as_str()),
             address: Some(self.address),
@@ -46,7 +56,7 @@ impl Caller {
             bytes,
             outcome: problem.map_or("ok", |problem| problem.code.parts().0),
             ..Line::default()
-        });
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod read;
 mod remove;
 mod signed;
 mod stat;
+mod token;
 mod undelete;
 mod whoami;
 
@@ -24,7 +25,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use tokio::sync::Semaphore;
 
 use crate::metrics::Call;
@@ -49,6 +50,8 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/{tenant}/batch", post(batch::batch))
         .route("/v1/{tenant}/init", post(init::init))
         .route("/v1/{tenant}/self", get(whoami::whoami))
+        .route("/v1/{tenant}/token", get(token::list).post(token::create))
+        .route("/v1/{tenant}/token/{id}", delete(token::revoke))
         .layer(middleware::from_fn_with_state(permits, one_of_many));
     Router::new()
         .merge(calls)

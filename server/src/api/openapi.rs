@@ -8,13 +8,13 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, Header, Ref, RefOr, Response, Schema};
 use utoipa::{Modify, Number, OpenApi};
 
-use super::{batch, create, data, init, list, read, remove, stat, undelete, whoami};
+use super::{batch, create, data, init, list, read, remove, stat, token, undelete, whoami};
 use crate::problem::Code;
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "obnam-server", description = "Signs URLs for chunks in an object store", license(name = "MIT OR Apache-2.0")),
-    paths(list::list, create::create, read::read, stat::stat, remove::remove, undelete::undelete, remove::list, batch::batch, init::init, data::put, whoami::whoami),
+    paths(list::list, create::create, read::read, stat::stat, remove::remove, undelete::undelete, remove::list, batch::batch, init::init, data::put, whoami::whoami, token::list, token::create, token::revoke),
     modifiers(&BearerToken, &Problems, &Names)
 )]
 struct Description;
@@ -90,10 +90,11 @@ impl Modify for Names {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         for (path, item) in &mut openapi.paths.paths {
             let is_listing = path.ends_with("/chunk") && item.get.is_some();
+            let of_token = path.contains("/token/");
             for (only_looks, operation) in operations(item) {
                 for parameter in operation.parameters.iter_mut().flatten() {
                     if let RefOr::T(parameter) = parameter {
-                        restrict(parameter, is_listing && only_looks);
+                        restrict(parameter, is_listing && only_looks, of_token);
                     }
                 }
             }
@@ -101,10 +102,11 @@ impl Modify for Names {
     }
 }
 
-fn restrict(parameter: &mut Parameter, of_listing: bool) {
+fn restrict(parameter: &mut Parameter, of_listing: bool, of_token: bool) {
     let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema else { return };
     let pattern = match parameter.name.as_str() {
         "tenant" => Some("^[a-z0-9][a-z0-9-]{0,62}$"),
+        "id" if of_token => Some("^[0-9A-Za-z]{10}$"),
         "id" => Some("^[0-9a-f]{64}$"),
         // There it is a filter, which may be empty.
         "label" if of_listing => Some("^([a-z0-9][a-z0-9.-]{0,63})?$"),

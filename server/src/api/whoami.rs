@@ -57,13 +57,11 @@ pub async fn whoami(State(server): State<Arc<Server>>, caller: Caller) -> Result
     let prepared = server.store.is_prepared(caller.tenant()).await.map_err(Problem::from);
     caller.audit(&server, "self", 0, 0, prepared.as_ref().err());
     let what = &caller.token.what;
-    let verbs = [Verb::Find, Verb::Read, Verb::Create, Verb::Delete, Verb::Admin];
-    let labels = |verb| what.rights.labels(verb).iter().map(ToString::to_string).collect();
     Ok(Json(Whoami {
         id: caller.token.id.to_string(),
         name: what.name.clone(),
         tenant: what.tenant.to_string(),
-        rights: verbs.into_iter().filter(|verb| what.rights.have(*verb)).map(|verb| (verb, labels(verb))).collect(),
+        rights: what.rights.as_texts(),
         expires: what.expires,
         daily_bytes: what.daily_bytes,
         url_lifetime: server.config.urls.lifetime.seconds(),

@@ -31,6 +31,9 @@ pub enum TokenCommand {
     Revoke {
         /// The token's id
         id: TokenId,
+        /// Also the tokens that were made with it, and with those
+        #[arg(long)]
+        with_made: bool,
     },
     /// Make a token with the same rights and show it, this once; the old one ends
     Rotate {
@@ -93,12 +96,7 @@ pub async fn run(state: &State, command: TokenCommand, output: &Output) -> Resul
             let token = find(state, &id).await?;
             output.print(&format!("{:#}", document(&token)), &document(&token))
         }
-        TokenCommand::Revoke { id } => {
-            find(state, &id).await?;
-            let revoked = state.revoke_token(&id, crate::now()).await?;
-            let text = if revoked { "revoked" } else { "was revoked before" };
-            output.print(&format!("token {id} {text}"), &json!({ "id": id.as_str(), "revoked": true }))
-        }
+        TokenCommand::Revoke { id, with_made } => revoke(state, &id, with_made, output).await,
         TokenCommand::Rotate { id, overlap } => {
             let old = find(state, &id).await?;
             if old.revoked.is_some() {
@@ -127,6 +125,7 @@ fn what(create: Create) -> NewToken {
         expires: create.expires.map(|span| crate::now() + span.seconds()),
         networks: create.network,
         daily_bytes: create.daily_bytes,
+        made_by: None,
     }
 }
 
@@ -144,6 +143,31 @@ async fn make(state: &State, what: &NewToken, output: &Output) -> Result<(), Fai
         eprintln!("Keep this token now: it is not kept here, and cannot be shown again.");
     }
     Ok(())
+}
+
+/// Revokes a token first, so that it makes no more while those that it made are looked for.
+async fn revoke(state: &State, id: &TokenId, with_made: bool, output: &Output) -> Result<(), Failure> {
+    let tenant = find(state, id).await?.what.tenant;
+    let revoked = state.revoke_token(id, crate::now()).await?;
+    let mut lines = vec![format!("token {id} {}", if revoked { "revoked" } else { "was revoked before" })];
+    let mut makers = vec![id.clone()];
+    while with_made {
+        let tokens = state.tokens(Some(&tenant)).await?;
+        let made_by = |token: &&TokenRecord| token.what.made_by.as_ref().is_some_and(|maker| makers.contains(maker));
+        let made: Vec<_> =
+            tokens.iter().filter(made_by).map(|token| token.id.clone()).filter(|id| !makers.contains(id)).collect();
+        if made.is_empty() {
+            break;
+        }
+        for id in made {
+            if state.revoke_token(&id, crate::now()).await? {
+                lines.push(format!("token {id} revoked"));
+            }
+            makers.push(id);
+        }
+    }
+    let made: Vec<&str> = makers[1..].iter().map(TokenId::as_str).collect();
+    output.print(&lines.join("\n"), &json!({ "id": id.as_str(), "revoked": true, "made": made }))
 }
 
 async fn find(state: &State, id: &TokenId) -> Result<TokenRecord, Failure> {
@@ -173,5 +197,6 @@ fn document(token: &TokenRecord) -> Value {
         "last-used": token.last_used,
         "networks": token.what.networks,
         "daily-bytes": token.what.daily_bytes,
+        "made-by": token.what.made_by.as_ref().map(TokenId::as_str),
     })
 }

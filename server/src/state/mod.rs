@@ -104,6 +104,7 @@ impl State {
         let migrations = [
             migration(1, "tenants, tokens, removals", include_str!("0001.sql")),
             migration(2, "secrets", include_str!("0002.sql")),
+            migration(3, "who made a token", include_str!("0003.sql")),
         ];
         Migrator::with_migrations(migrations.into()).run(&pool).await.map_err(StateError::Migrate)?;
         Ok(State { pool })

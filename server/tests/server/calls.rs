@@ -162,5 +162,5 @@ fn the_description_has_every_call() {
         assert!(operation.is_object(), "{call} is not described");
         found += 1;
     }
-    assert_eq!(found, 11);
+    assert_eq!(found, 14);
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::s3::fake::Faults;
 use crate::shared::postgres::Postgres;
 use crate::support::{Place, id};
-use crate::{calls, quotas, removals, tokens};
+use crate::{calls, quotas, removals, token_calls, tokens};
 
 #[test]
 fn everything_that_asks_the_database() {
@@ -23,6 +23,7 @@ fn everything_that_asks_the_database() {
     let token = one.token("alice", "all", &[]);
     calls::stored_found_and_read(&one, &server, &token);
     tokens::only_good_ones(&one, &server);
+    token_calls::made_and_revoked(&one, &server);
     removals::pending_and_called_off(&one, &server);
     removals::nothing_while_removed(&one, &server);
     let two = place("two");

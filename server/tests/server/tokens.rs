@@ -91,7 +91,18 @@ fn tenants_do_not_see_each_other() {
 type OfLabel = (&'static str, bool, bool, bool, bool);
 
 /// What each preset may do.
-const PRESETS: [(&str, [OfLabel; 6]); 4] = [
+const PRESETS: [(&str, [OfLabel; 6]); 5] = [
+    (
+        "bootstrap",
+        [
+            ("data", false, false, false, false),
+            ("tree", false, false, false, false),
+            ("snapshot.aa", false, false, false, false),
+            ("index.aa", false, false, false, false),
+            ("tombstone", false, false, false, false),
+            ("roster", true, true, false, false),
+        ],
+    ),
     (
         "backup",
         [

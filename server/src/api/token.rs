@@ -33,6 +33,7 @@ const LONGEST_NAME: usize = 100;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Wish {
     /// A name for people, at most 100 bytes.
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
     /// The usual rights; either these or `rights`.
     preset: Option<Preset>,

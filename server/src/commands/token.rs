@@ -151,20 +151,17 @@ async fn revoke(state: &State, id: &TokenId, with_made: bool, output: &Output) -
     let revoked = state.revoke_token(id, crate::now()).await?;
     let mut lines = vec![format!("token {id} {}", if revoked { "revoked" } else { "was revoked before" })];
     let mut makers = vec![id.clone()];
-    while with_made {
-        let tokens = state.tokens(Some(&tenant)).await?;
-        let made_by = |token: &&TokenRecord| token.what.made_by.as_ref().is_some_and(|maker| makers.contains(maker));
-        let made: Vec<_> =
-            tokens.iter().filter(made_by).map(|token| token.id.clone()).filter(|id| !makers.contains(id)).collect();
-        if made.is_empty() {
-            break;
-        }
-        for id in made {
-            if state.revoke_token(&id, crate::now()).await? {
-                lines.push(format!("token {id} revoked"));
+    let mut next = with_made.then_some(0);
+    while let Some(maker) = next.and_then(|at| makers.get(at).cloned()) {
+        for token in state.tokens(Some(&tenant)).await? {
+            if token.what.made_by.as_ref() == Some(&maker) {
+                if state.revoke_token(&token.id, crate::now()).await? {
+                    lines.push(format!("token {} revoked", token.id));
+                }
+                makers.push(token.id);
             }
-            makers.push(id);
         }
+        next = next.map(|at| at + 1);
     }
     let made: Vec<&str> = makers[1..].iter().map(TokenId::as_str).collect();
     output.print(&lines.join("\n"), &json!({ "id": id.as_str(), "revoked": true, "made": made }))

@@ -16,16 +16,19 @@ const DATA_HOST: &str = "data-host";
 pub struct Approved(Vec<String>);
 
 impl Approved {
-    /// Adds what was approved to the options of the plugin.
-    pub fn add_to(&self, options: &mut Vec<(String, String)>) {
+    /// Adds what was approved to the options on the command line, where one of the configuration file (`kept`) may be
+    /// replaced by it.
+    pub fn add_to(&self, options: &mut Vec<(String, String)>, kept: &[(String, String)]) {
         if self.0.is_empty() {
             return;
         }
-        let known = options.iter_mut().find(|(name, _)| name == DATA_HOST);
-        match known {
-            Some((_, value)) => *value = [std::slice::from_ref(value), &self.0].concat().join(","),
-            None => options.push((DATA_HOST.into(), self.0.join(","))),
-        }
+        let find = |options: &[(String, String)]| options.iter().position(|(name, _)| name == DATA_HOST);
+        let named = match find(options) {
+            Some(position) => Some(options.remove(position).1),
+            None => find(kept).map(|position| kept[position].1.clone()),
+        };
+        let all: Vec<&str> = named.iter().chain(&self.0).map(String::as_str).filter(|text| !text.is_empty()).collect();
+        options.push((DATA_HOST.into(), all.join(",")));
     }
 }
 
@@ -68,8 +71,7 @@ impl Global {
             return;
         }
         let mut options = self.plugin_options().unwrap_or_default();
-        options.retain(|(name, _)| name == DATA_HOST);
-        approved.add_to(&mut options);
+        approved.add_to(&mut options, &self.kept_options().options);
         let Some((_, value)) = options.pop() else { return };
         let by_hand = format!("give -o {DATA_HOST}={value}, or put it into the profile's options");
         let profile = self.settings.profile.as_ref().filter(|_| self.is_of_profile());
@@ -102,16 +104,19 @@ mod tests {
     #[test]
     fn what_was_approved_joins_what_was_named() {
         let approved = Approved(vec!["https://b".into(), "https://c".into()]);
-        let with = |options: &[(&str, &str)]| {
-            let mut options: Vec<_> = options.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-            approved.add_to(&mut options);
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let with = |options: &[(String, String)], kept: &[(String, String)]| {
+            let mut options = options.to_vec();
+            approved.add_to(&mut options, kept);
             options
         };
-        assert_eq!(with(&[]), [("data-host".to_owned(), "https://b,https://c".to_owned())]);
-        let joined = with(&[("token", "x"), ("data-host", "https://a")]);
-        assert_eq!(joined[1], ("data-host".to_owned(), "https://a,https://b,https://c".to_owned()));
+        let (data, both) = (|value: &str| pair("data-host", value), "https://b,https://c");
+        assert_eq!(with(&[], &[]), [data(both)]);
+        assert_eq!(with(&[pair("token", "x"), data("https://a")], &[])[1], data(&format!("https://a,{both}")));
+        assert_eq!(with(&[], &[data("https://k")]), [data(&format!("https://k,{both}"))]);
+        assert_eq!(with(&[data("https://a")], &[data("https://k")]), [data(&format!("https://a,{both}"))]);
         let mut none = Vec::new();
-        Approved::default().add_to(&mut none);
+        Approved::default().add_to(&mut none, &[data("https://k")]);
         assert!(none.is_empty());
     }
 }

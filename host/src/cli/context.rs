@@ -61,7 +61,8 @@ impl Global {
         let location = self.location()?;
         let dirs = Dirs::from_environment()?;
         let mut options = self.plugin_options()?;
-        approved.add_to(&mut options);
+        let kept = self.kept_options();
+        approved.add_to(&mut options, &kept.options);
         let source = match &self.backend {
             Some(file) => PluginSource::File(file.clone()),
             None => StoreSpec::for_location(location)?.source,
@@ -70,7 +71,7 @@ impl Global {
             source,
             location: location.to_owned(),
             options,
-            kept: self.kept_options(),
+            kept,
             cache_dir: Some(dirs.plugin_cache()),
             limits: plugin::Limits::default(),
             http: self.http_settings()?,

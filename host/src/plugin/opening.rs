@@ -110,9 +110,8 @@ pub fn open_store(spec: &StoreSpec) -> Result<PluginStore, StoreError> {
         Answer::Grants(grants) => Some(grants),
         _ => None,
     })?;
-    let named = &spec.options[..];
-    let asking =
-        Asking { plugin: &info.name, bundled, location: &location, options: named, plain_http: spec.http.plain_http };
+    let plain_http = spec.http.plain_http;
+    let asking = Asking { plugin: &info.name, bundled, location: &location, options: &said, plain_http };
     let grants = grants::decide(&asking, wishes)?;
     let client = match &grants.origins[..] {
         [] => None,

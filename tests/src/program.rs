@@ -37,7 +37,8 @@ fn built(name: &str, sources: &[&str]) -> PathBuf {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--quiet", "--package", name, "--bin", name, "--profile", profile_name, "--target-dir"])
+        // As the tests are: for a package alone, many a dependency would be compiled anew with other features.
+        .args(["build", "--quiet", "--workspace", "--profile", profile_name, "--target-dir"])
         .arg(profile.parent().unwrap())
         .current_dir(workspace())
         .status();

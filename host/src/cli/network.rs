@@ -30,7 +30,7 @@ pub struct NetworkArguments {
     /// Reach the store through this HTTP proxy; none is used otherwise
     #[arg(long, global = true, value_name = "http://[USER:PASSWORD@]HOST[:PORT]", hide_short_help = true)]
     pub proxy: Option<String>,
-    /// How many calls of the store are in flight, and connections open, at most [default: 4 for directories, else 8]
+    /// How many calls of the store are in flight, and connections to each host open, at most [default: 4 for directories, else 8]
     #[arg(long, global = true, value_name = "N", hide_short_help = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_CONNECTIONS)))]
     pub connections: Option<u16>,

@@ -8,14 +8,15 @@ use crate::directory;
 use crate::errors::{explain, explain_stream};
 use crate::names::{self, TEMPORARY};
 use crate::settings::Settings;
-use crate::wasi::clocks::wall_clock;
-use crate::wasi::filesystem::preopens::get_directories;
-use crate::wasi::filesystem::types::{
+use crate::{ByteRange, ChunkInfo, Content, Error, PutOutcome, RemoveOutcome};
+use obnam_plugin::error::unavailable;
+use obnam_plugin::wasi::clocks::wall_clock;
+use obnam_plugin::wasi::filesystem::preopens::get_directories;
+use obnam_plugin::wasi::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, OpenFlags, PathFlags,
 };
-use crate::wasi::io::streams::{InputStream, StreamError};
-use crate::wasi::random::random::get_random_u64;
-use crate::{ByteRange, ChunkInfo, Content, Error, PutOutcome, RemoveOutcome};
+use obnam_plugin::wasi::io::streams::{InputStream, StreamError};
+use obnam_plugin::wasi::random::random::get_random_u64;
 
 /// Ranges up to this length are answered as bytes, longer ones as a stream.
 const SMALL_RANGE: u64 = 256 << 10;
@@ -70,8 +71,7 @@ impl LocalStore {
             Ok(()) => {}
             Err(ErrorCode::Exist) => {
                 let stat = directory::stat(labels, &target).map_err(fail)?;
-                let stat =
-                    stat.ok_or_else(|| directory::unavailable(format!("could not {doing}: it comes and goes")))?;
+                let stat = stat.ok_or_else(|| unavailable(format!("could not {doing}: it comes and goes"), None))?;
                 return self.already_present(labels, id, &stat, size, &doing);
             }
             Err(code) => return Err(self.forget_if_gone(label, fail(code))),
@@ -120,7 +120,7 @@ impl LocalStore {
     fn forget_if_gone(&self, label: &str, error: Error) -> Error {
         let Error::NotFound(message) = error else { return error };
         self.labels.borrow_mut().remove(label);
-        directory::unavailable(message)
+        unavailable(message, None)
     }
 
     /// Makes sure that the directory between label and chunk is there and durable.
@@ -167,7 +167,7 @@ impl LocalStore {
         while position < end {
             let (piece, _) = file.read(end - position, position).map_err(fail)?;
             if piece.is_empty() {
-                return Err(directory::unavailable(format!("could not {doing}: it became shorter meanwhile")));
+                return Err(unavailable(format!("could not {doing}: it became shorter meanwhile"), None));
             }
             position += piece.len() as u64;
             bytes.extend_from_slice(&piece);

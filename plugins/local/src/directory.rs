@@ -2,8 +2,7 @@
 
 use crate::Error;
 use crate::errors::explain;
-use crate::exports::obnam::chunk_store::chunk_store::UnavailableError;
-use crate::wasi::filesystem::types::{
+use obnam_plugin::wasi::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, OpenFlags, PathFlags,
 };
 
@@ -13,11 +12,6 @@ pub struct Entry {
     pub name: String,
     /// What it is.
     pub kind: DescriptorType,
-}
-
-/// The error case for what may work later.
-pub fn unavailable(message: String) -> Error {
-    Error::Unavailable(UnavailableError { message, delay_ms: None })
 }
 
 /// Opens the directory `path` below `parent`; `None` when it is not there. Follows no symbolic link at its end.

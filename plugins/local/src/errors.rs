@@ -1,8 +1,9 @@
 //! From error codes of the file system to the errors of the contract, in words.
 
 use crate::Error;
-use crate::wasi::filesystem::types::{ErrorCode, filesystem_error_code};
-use crate::wasi::io::streams::StreamError;
+use obnam_plugin::error::unavailable;
+use obnam_plugin::wasi::filesystem::types::{ErrorCode, filesystem_error_code};
+use obnam_plugin::wasi::io::streams::StreamError;
 
 /// The error of an operation on files: `doing` says what could not be done, "write chunk 00ab.. to /srv/backup".
 pub fn explain(code: ErrorCode, doing: &str) -> Error {
@@ -22,7 +23,7 @@ pub fn explain(code: ErrorCode, doing: &str) -> Error {
             Error::Quota(format!("could not {doing}: the file system or a limit (ulimit -f) allows no file this large"))
         }
         ErrorCode::Busy | ErrorCode::Interrupted | ErrorCode::WouldBlock => {
-            crate::directory::unavailable(format!("could not {doing}: the file system is busy ({code:?})"))
+            unavailable(format!("could not {doing}: the file system is busy ({code:?})"), None)
         }
         ErrorCode::Io => Error::Other(format!(
             "could not {doing}: input/output error; the disk may be failing or gone, look at the system log"

@@ -3,10 +3,10 @@
 use crate::chunks::{LocalStore, TemporaryFile};
 use crate::directory::{self, Entry};
 use crate::errors::explain;
-use crate::exports::obnam::chunk_store::chunk_store::Severity;
 use crate::names::{self, LOST_AND_FOUND, MARKER, TEMPORARY};
-use crate::wasi::filesystem::types::{Descriptor, DescriptorType, ErrorCode};
 use crate::{Error, Finding, marker};
+use obnam_plugin::Severity;
+use obnam_plugin::wasi::filesystem::types::{Descriptor, DescriptorType, ErrorCode};
 
 /// How many foreign files are named.
 const NAMED: usize = 20;

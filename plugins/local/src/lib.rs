@@ -22,23 +22,7 @@ mod marker;
 mod names;
 mod settings;
 
-wit_bindgen::generate!({
-    path: "../../wit",
-    inline: "
-        package obnam:local;
-        world local {
-            include obnam:chunk-store/plugin@0.1.0;
-            import wasi:filesystem/preopens@0.2.12;
-            import wasi:filesystem/types@0.2.12;
-            import wasi:clocks/wall-clock@0.2.12;
-            import wasi:random/random@0.2.12;
-        }
-    ",
-    world: "obnam:local/local",
-    generate_all,
-});
-
-use exports::obnam::chunk_store::chunk_store::{
+use obnam_plugin::{
     Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, Guest, GuestStore,
     OptionHelp, Page, PutOutcome, RemoveOutcome, Store,
 };
@@ -114,4 +98,4 @@ impl GuestStore for LocalStore {
     }
 }
 
-export!(Local);
+obnam_plugin::export!(Local);

@@ -4,8 +4,8 @@ use crate::chunks::{LocalStore, info};
 use crate::directory;
 use crate::errors::explain;
 use crate::names;
-use crate::wasi::filesystem::types::DescriptorType;
 use crate::{Error, Page};
+use obnam_plugin::wasi::filesystem::types::DescriptorType;
 
 /// One page; `after` is the `label/id` of the last chunk on the page before.
 pub fn page(store: &LocalStore, filter: &str, after: Option<&str>, limit: usize) -> Result<Page, Error> {

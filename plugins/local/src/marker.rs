@@ -4,8 +4,8 @@ use crate::chunks::{LocalStore, TemporaryFile};
 use crate::directory;
 use crate::errors::explain;
 use crate::names::{self, LOST_AND_FOUND, MARKER, TEMPORARY};
-use crate::wasi::filesystem::types::{DescriptorFlags, DescriptorType, ErrorCode, OpenFlags, PathFlags};
 use crate::{Content, Error};
+use obnam_plugin::wasi::filesystem::types::{DescriptorFlags, DescriptorType, ErrorCode, OpenFlags, PathFlags};
 
 /// What the marker says.
 const TEXT: &str = "This directory is an Obnam chunk store, version 1. Leave it to Obnam.\n";

@@ -155,3 +155,40 @@ fn mistakes_are_explained() {
     let other = format!("{}/alice", store.endpoint());
     says(Remote { location: other, ..alice }, 13, &["not as obnam-server does"]);
 }
+
+/// The packs of data whose URLs were asked for, each as often as it was.
+fn urls_of_data(proxy: &Proxy) -> Vec<String> {
+    let is_url = |request: &Passed| request.method == "GET" && request.query == "label=data" && request.status == 200;
+    let mut urls: Vec<String> = proxy.requests().into_iter().filter(is_url).map(|request| request.path).collect();
+    urls.sort();
+    urls
+}
+
+#[test]
+fn a_url_is_used_for_all_parts_of_a_chunk_until_it_ends() {
+    let store = FakeS3::start(Faults::default());
+    // An URL is not used in its last 20 seconds.
+    for (lifetime, limit, once) in [("15m", "1G", true), ("21s", "8M", false)] {
+        let more =
+            format!("[urls]\nlifetime = \"{lifetime}\"\n[limits]\ntoken-requests = 1000\naddress-requests = 1000\n");
+        let server = Server::start(&store, &Setup { more, ..Setup::default() });
+        let proxy = Proxy::start(server.address(), Behaviour::Record);
+        server.tenant(&format!("tenant-{lifetime}"));
+        let tenant = format!("tenant-{lifetime}");
+        let remote = server.remote(&tenant, &server.token(&tenant, &["--preset", "all"]));
+        let sandbox = Sandbox::at(Remote { location: format!("{}/{tenant}", proxy.endpoint()), ..remote });
+        sandbox.obnam(args!["init"]).expect(0);
+        Random(2).write_file(&sandbox.source().join("large"), 40_000_000);
+        sandbox.back_up();
+        proxy.forget();
+        let target = sandbox.fresh("restored");
+        let options = args!["--connections", "1", "--limit-download", limit, "restore", "latest", target];
+        sandbox.obnam(options).expect(0);
+        tree::assert_same(&sandbox.source(), &obnam_tests::below(&target, &sandbox.source()));
+        let mut packs = urls_of_data(&proxy);
+        let asked = packs.len();
+        packs.dedup();
+        assert!(packs.len() >= 3, "{packs:?}");
+        assert_eq!(asked == packs.len(), once, "{lifetime}: {asked} URLs for {} packs", packs.len());
+    }
+}

@@ -32,18 +32,17 @@ pub fn of_server(settings: &Settings, answer: &Answer, text: &str, doing: &str) 
     let problem: Problem = serde_json::from_str(text).unwrap_or_default();
     let until = problem.until.map_or_else(String::new, |until| format!(" (not before {})", time_text(until)));
     let detail = || format!("{}{until}", problem.detail.trim_end_matches('.'));
-    match problem.code.as_str() {
-        "bad-request" => Error::Invalid(say(format!("the server does not understand it: {}", detail()))),
-        "bad-token" => Error::Denied(say(bad_token(settings))),
-        "not-allowed" => Error::Denied(say(detail())),
-        "not-found" => Error::NotFound(say("there is no such chunk".into())),
-        "too-young" => Error::Denied(say(detail())),
-        "already-initialised" => Error::AlreadyInitialised(say(detail())),
-        "quota" | "token-quota" => Error::Quota(say(detail())),
-        "rate-limited" | "busy" | "wrong-bytes" | "store-unavailable" | "store-unfit" | "state-unavailable" | "being-removed" => {
-            unavailable(say(format!("{server} says: {}", detail())), delay(answer))
-        }
-        "" => unspoken(server, answer, text, &say),
+    match (problem.code.as_str(), answer.status) {
+        ("", _) => unspoken(server, answer, text, &say),
+        ("bad-request", _) => Error::Invalid(say(format!("the server does not understand it: {}", detail()))),
+        ("bad-token", _) => Error::Denied(say(bad_token(settings))),
+        ("not-found", _) => Error::NotFound(say("there is no such chunk".into())),
+        ("already-initialised", _) => Error::AlreadyInitialised(say(detail())),
+        // Damaged on their way, since they are those that were announced.
+        ("wrong-bytes", _) => unavailable(say(detail()), None),
+        ("not-allowed" | "bad-url" | "too-young", _) => Error::Denied(say(detail())),
+        (_, 429 | 503) => unavailable(say(format!("{server} says: {}", detail())), delay(answer)),
+        (_, 507) => Error::Quota(say(detail())),
         _ => Error::Other(say(format!("{server} says: {}", detail()))),
     }
 }

@@ -60,8 +60,10 @@ fn a_store_that_was_not_approved_gets_nothing() {
     let before = store.requests().len();
     let option = format!("-o data-host={}", store.endpoint());
     sandbox.obnam(args!["init"]).expect(13).says(&["not approved", &option]);
+    // Nobody but the server has asked it anything, and the server has only looked.
     let asked: Vec<_> = store.requests().split_off(before);
-    assert!(asked.iter().all(|request| request.path.ends_with("OBNAM-CHUNK-STORE")), "{asked:?}");
+    let of_server = |headers: &[(String, String)]| headers.iter().any(|(_, value)| value.starts_with("aws-sdk-rust"));
+    assert!(asked.iter().all(|one| one.method == "GET" && of_server(&one.headers)), "{asked:?}");
     // Another host, or another port of the same, is not it.
     for other in ["data-host=https://s3.example.org", "data-host=http://127.0.0.1:1"] {
         sandbox.go_to(Remote { options: vec![other.into()], ..alice.clone() });

@@ -77,8 +77,9 @@ impl ServerStore {
     /// Has the server prepare the tenant's place.
     pub fn prepare(&self) -> Result<(), Error> {
         let doing = format!("prepare {}", self.settings.place.describe());
-        let _: api::Said<serde::de::IgnoredAny> = api::call(&self.settings, Method::Post, "/init", &doing)?;
-        self.approve_all(&Identity::ask(&self.settings, &doing)?.what, &doing)
+        // First, so that nothing is prepared where the data may not go.
+        self.approve_all(&Identity::ask(&self.settings, &doing)?.what, &doing)?;
+        api::call::<serde::de::IgnoredAny>(&self.settings, Method::Post, "/init", &doing).map(drop)
     }
 
     /// Looks whether the tenant's place was prepared, and whether its data may be reached.

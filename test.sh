@@ -37,8 +37,8 @@ for guest in "${guests[@]}"; do
 done
 
 step "Tests"
-# The end-to-end tests run the program itself, which cargo does not build for them.
-cargo build --workspace --locked
+# The end-to-end tests run the programs themselves. They are built with the tests of their own packages, so first.
+cargo test --workspace --locked --no-run
 cargo test --workspace --locked
 # What in the plugins knows nothing of WASI is tested without it.
 for plugin in plugins/*/Cargo.toml; do

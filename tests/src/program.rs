@@ -13,20 +13,24 @@ pub fn obnam() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| match std::env::var_os("OBNAM_TEST_PROGRAM") {
         Some(program) => program.into(),
-        None => built("obnam", &["host", "plugins", "wit", "Cargo.lock"]),
+        None => built(
+            "obnam",
+            "counting",
+            &["host/src", "host/Cargo.toml", "host/build.rs", "plugins", "wit", "Cargo.lock"],
+        ),
     })
 }
 
 /// The server, likewise.
 pub fn obnam_server() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| built("obnam-server", &["server/src", "server/Cargo.toml", "chunk", "Cargo.lock"]))
+    PROGRAM.get_or_init(|| built("obnam-server", "server", &["server/src", "server/Cargo.toml", "chunk", "Cargo.lock"]))
 }
 
-/// A program of the workspace, built from these sources.
-fn built(name: &str, sources: &[&str]) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().unwrap().parent().unwrap();
+/// A program of the workspace, built from these sources; `test` is one of its package's own tests.
+fn built(name: &str, test: &str, sources: &[&str]) -> PathBuf {
+    let running = std::env::current_exe().unwrap();
+    let profile = running.parent().unwrap().parent().unwrap();
     let program = profile.join(name);
     if fs::metadata(&program).is_ok_and(|there| there.modified().unwrap() >= newest(sources)) {
         return program;
@@ -37,8 +41,9 @@ fn built(name: &str, sources: &[&str]) -> PathBuf {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        // As the tests are: for a package alone, many a dependency would be compiled anew with other features.
-        .args(["build", "--quiet", "--workspace", "--profile", profile_name, "--target-dir"])
+        // With a test, for which it is built too, and with the features that all tests are compiled with: by itself it
+        // would have many a dependency compiled anew.
+        .args(["test", "--no-run", "--quiet", "--workspace", "--test", test, "--profile", profile_name, "--target-dir"])
         .arg(profile.parent().unwrap())
         .current_dir(workspace())
         .status();

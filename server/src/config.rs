@@ -8,6 +8,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::store::Folder;
+
 /// No URL lives longer.
 pub const LONGEST_LIFETIME: Duration = Duration::from_secs(3600);
 
@@ -47,6 +49,9 @@ pub enum ConfigError {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
+    /// Where chunks are: what `s3` or `storage` say.
+    #[serde(skip)]
+    pub place: Place,
     /// Where the API listens.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
@@ -56,7 +61,7 @@ pub struct Config {
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
     /// The database: `sqlite:FILE` or `postgres://…`.
-    #[serde(default = "default_database")]
+    #[serde(default)]
     pub database: DatabaseUrl,
     /// The file of the audit log; standard output where there is none.
     pub audit_log: Option<PathBuf>,
@@ -66,7 +71,9 @@ pub struct Config {
     #[serde(default)]
     pub uploads: Uploads,
     /// The object store.
-    pub s3: S3Config,
+    s3: Option<S3Config>,
+    /// The directory with chunks, where there is no object store.
+    storage: Option<PathBuf>,
     /// Lifetimes of URLs.
     #[serde(default)]
     pub urls: UrlConfig,
@@ -78,8 +85,23 @@ pub struct Config {
     pub limits: LimitConfig,
 }
 
+/// Where chunks are.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// In an object store.
+    S3(S3Config),
+    /// In a directory, given by an absolute path.
+    Directory(PathBuf),
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Place::Directory(PathBuf::new())
+    }
+}
+
 /// The URL of a database. Has no `Display`, and its `Debug` shows only the kind: it may hold a password.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(transparent)]
 pub struct DatabaseUrl(String);
 
@@ -224,10 +246,6 @@ fn default_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8080))
 }
 
-fn default_database() -> DatabaseUrl {
-    DatabaseUrl("sqlite:/var/lib/obnam-server/state.db".to_owned())
-}
-
 /// A stretch of time, written as a number and a unit: `90s`, `15m`, `2h`, `7d`, `4w`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
@@ -278,6 +296,12 @@ impl Config {
         Config::parse(file, &text, variable)
     }
 
+    /// All defaults, and chunks in a directory.
+    pub fn for_directory(directory: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let storage = toml::Value::String(directory.display().to_string());
+        Config::parse(Path::new("of --storage"), &format!("storage = {storage}"), variable)
+    }
+
     fn parse(file: &Path, text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut config: Config =
             toml::from_str(text).map_err(|why| ConfigError::Form { file: file.to_owned(), why })?;
@@ -285,11 +309,40 @@ impl Config {
             config.database = DatabaseUrl(url);
         }
         config
-            .s3
             .complete(variable)
             .and_then(|()| config.check())
             .map_err(|why| ConfigError::Value { file: file.to_owned(), why })?;
         Ok(config)
+    }
+
+    /// Finds out where chunks are, and where the database and the audit log are if nobody says it.
+    fn complete(&mut self, variable: impl Fn(&str) -> Option<String>) -> Result<(), String> {
+        let database;
+        (self.place, database) = match (self.s3.take(), &self.storage) {
+            (Some(mut s3), None) => {
+                s3.complete(variable)?;
+                (Place::S3(s3), "sqlite:/var/lib/obnam-server/state.db".to_owned())
+            }
+            (None, Some(directory)) => {
+                let directory = std::path::absolute(directory).map_err(|why| format!("storage: {why}"))?;
+                let own = Folder::own(&directory);
+                self.audit_log.get_or_insert(own.join("audit.jsonl"));
+                let database = sqlite(&own.join("state.db"))?;
+                (Place::Directory(directory), database)
+            }
+            (Some(_), Some(_)) => return Err("it has both [s3] and storage; chunks are in one place only".to_owned()),
+            (None, None) => {
+                return Err(
+                    "it does not say where chunks are: write [s3] for an object store, or storage = \"DIR\" for a \
+                            directory"
+                        .to_owned(),
+                );
+            }
+        };
+        if self.database.0.is_empty() {
+            self.database = DatabaseUrl(database);
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), String> {
@@ -305,6 +358,12 @@ impl Config {
         if self.limits.token_requests == 0 || self.limits.address_requests == 0 || self.limits.requests_at_once == 0 {
             return Err("the limits must be at least 1".to_owned());
         }
+        if matches!(self.place, Place::Directory(_)) && self.uploads == Uploads::Never {
+            return Err(
+                "uploads = \"never\" goes with [s3] only: into a directory, all chunks come by way of the server"
+                    .to_owned(),
+            );
+        }
         if !(1..=1024).contains(&self.limits.uploads_at_once) {
             return Err("limits.uploads-at-once must be 1 to 1024: each takes 64 MiB of memory".to_owned());
         }
@@ -314,6 +373,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The URL of a SQLite database in this file.
+fn sqlite(file: &Path) -> Result<String, String> {
+    let path = file.to_str().ok_or("storage: the path must be UTF-8")?;
+    Ok(format!("sqlite:{}", path.replace('%', "%25").replace('?', "%3F").replace('#', "%23")))
 }
 
 impl S3Config {
@@ -394,8 +459,27 @@ mod tests {
         let config = parse(S3).expect("a configuration");
         assert_eq!(config.urls.lifetime.seconds(), 900);
         assert_eq!(config.removal.delay.seconds(), 7 * 86_400);
-        assert_eq!(config.s3.endpoint(), "https://s3.garage.amazonaws.com");
-        assert!(!config.s3.path_style());
+        let Place::S3(s3) = config.place else { panic!("not S3") };
+        assert_eq!(s3.endpoint(), "https://s3.garage.amazonaws.com");
+        assert!(!s3.path_style());
+        assert_eq!(config.database.reveal(), "sqlite:/var/lib/obnam-server/state.db");
+    }
+
+    #[test]
+    fn a_directory_needs_nothing_else() {
+        let config = Config::for_directory(Path::new("/srv/it's \"100%\"?"), |_| None).expect("a configuration");
+        let Place::Directory(directory) = config.place else { panic!("no directory") };
+        assert_eq!(directory, Path::new("/srv/it's \"100%\"?"));
+        assert_eq!(config.database.reveal(), "sqlite:/srv/it's \"100%25\"%3F/.obnam-server/state.db");
+        assert_eq!(config.audit_log.as_deref(), Some(Path::new("/srv/it's \"100%\"?/.obnam-server/audit.jsonl")));
+        for (text, word) in [
+            ("", "storage = "),
+            (&format!("storage = \"/srv\"\n{S3}"), "both [s3] and storage"),
+            ("storage = \"/srv\"\nuploads = \"never\"", "uploads"),
+        ] {
+            let error = parse(text).expect_err("is refused");
+            assert!(error.contains(word), "{error}");
+        }
     }
 
     #[test]
@@ -433,7 +517,8 @@ mod tests {
             _ => None,
         };
         let config = Config::parse(Path::new("x"), "[s3]\nbucket = \"b\"\n", environment).expect("a configuration");
-        assert_eq!(config.s3.credentials(), ("garage", "from-environment", "from-environment"));
+        let Place::S3(s3) = &config.place else { panic!("not S3") };
+        assert_eq!(s3.credentials(), ("garage", "from-environment", "from-environment"));
         assert_eq!(config.database.reveal(), "sqlite:other");
     }
 

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use obnam_chunk::ChunkId;
 
 use crate::access::Access;
-use crate::signing::{Signer, SigningError};
+use crate::signing::SigningError;
 use crate::store::{S3Store, StoreError};
 
 /// What a probe found.
@@ -69,13 +69,13 @@ const RIGHT: &[u8] = b"obnam-server probes its store: these bytes are announced\
 const WRONG: &[u8] = b"obnam-server probes its store: those bytes are not so....";
 
 /// Makes requests as clients would, with small objects outside of every tenant, and removes them again.
-pub async fn probe(store: &S3Store, signer: &Signer) -> Result<Verdict, ProbeError> {
+pub async fn probe(store: &S3Store) -> Result<Verdict, ProbeError> {
     // Wrong keys and the like are told best by the answer to a listing.
     store.ping().await?;
     let mut name = [0; 8];
     getrandom::fill(&mut name).map_err(|_| ProbeError::Random)?;
     let key = store.scratch_key(&hex::encode(name));
-    let probe = Probe { store, signer, http: client()?, key };
+    let probe = Probe { store, http: client()?, key };
     let result = probe.run().await;
     // Whatever happened, nothing shall stay.
     let removed = store.delete(&probe.key).await;
@@ -99,7 +99,6 @@ fn client() -> Result<Http, ProbeError> {
 
 struct Probe<'a> {
     store: &'a S3Store,
-    signer: &'a Signer,
     http: Http,
     key: String,
 }
@@ -144,7 +143,7 @@ impl Probe<'_> {
     }
 
     fn access(&self) -> Result<Access, SigningError> {
-        self.signer.put(&self.key, &ChunkId::of(RIGHT), RIGHT.len() as u64)
+        self.store.signer.put(&self.key, &ChunkId::of(RIGHT), RIGHT.len() as u64)
     }
 
     /// Sends these bytes with those of the headers that are named.

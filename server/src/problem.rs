@@ -189,6 +189,9 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         tracing::error!("{error}");
+        if error.full {
+            return Problem::new(Code::Quota, "the store has no room left; tell the operator of the server");
+        }
         Problem::new(
             Code::StoreUnavailable,
             "the object store does not answer as it should; the server's log says more",

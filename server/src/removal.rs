@@ -57,7 +57,7 @@ async fn execute(server: &Server, removal: &PendingRemoval) -> Result<(), Box<dy
             // Stored anew since: whoever wants it gone has to ask again.
             outcome = "too-young";
         } else {
-            server.store.delete(&server.store.key(&tenant, &name)).await?;
+            server.store.delete(&tenant, &name).await?;
             server.metrics.removed.inc();
         }
     }

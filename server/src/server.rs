@@ -11,9 +11,9 @@ use crate::config::Config;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::probe::Verdict;
-use crate::signing::{DataUrls, Signer, SigningError};
+use crate::signing::{DataUrls, SigningError};
 use crate::state::{State, StateError};
-use crate::store::S3Store;
+use crate::store::Store;
 use crate::uploads::UploadRoom;
 
 /// Why the server does not start.
@@ -36,10 +36,8 @@ pub struct Server {
     pub config: Config,
     /// The database.
     pub state: State,
-    /// The object store.
-    pub store: S3Store,
-    /// Signs URLs for the object store.
-    pub signer: Signer,
+    /// Where chunks are.
+    pub store: Store,
     /// Signs URLs for the server itself.
     pub data_urls: DataUrls,
     /// Memory for chunks that come by way of the server.
@@ -65,8 +63,7 @@ impl Server {
             data_urls: DataUrls::new(&state.data_key().await?, config.urls.lifetime.0),
             uploads: UploadRoom::new(config.limits.uploads_at_once),
             state,
-            store: S3Store::new(&config.s3),
-            signer: Signer::new(&config.s3, config.urls.lifetime.0)?,
+            store: Store::open(&config)?,
             limits: Limits::new(&config.limits),
             audit,
             metrics: Metrics::default(),

@@ -32,6 +32,8 @@ mod calls;
 mod crowd;
 #[path = "server/description.rs"]
 mod description;
+#[path = "server/directory.rs"]
+mod directory;
 #[path = "server/init.rs"]
 mod init;
 #[path = "server/load.rs"]

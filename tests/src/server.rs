@@ -1,4 +1,4 @@
-//! The real obnam-server, with a database of its own, before some S3 store.
+//! The real obnam-server, with a database of its own, before some S3 store or with a directory.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A server. It is killed when it is dropped.
 pub struct Server {
     folder: TempDir,
-    store: Access,
+    store: Option<Access>,
     process: Option<Child>,
     log: Arc<Mutex<String>>,
     lines: mpsc::Receiver<String>,
@@ -56,12 +56,27 @@ impl Server {
             store.region(),
             setup.more,
         );
-        fs::write(folder.path().join("server.toml"), text).unwrap();
+        Server::configured(folder, Some(store.clone()), &text)
+    }
+
+    /// Starts a server that keeps chunks in a directory.
+    pub fn in_directory() -> Self {
+        let folder = tempfile::Builder::new().prefix("obnam-server-test-").tempdir().unwrap();
+        let text = format!("listen = \"127.0.0.1:0\"\nstorage = \"{}\"\n", folder.path().join("storage").display());
+        Server::configured(folder, None, &text)
+    }
+
+    fn configured(folder: TempDir, store: Option<Access>, configuration: &str) -> Self {
+        fs::write(folder.path().join("server.toml"), configuration).unwrap();
         let (_, lines) = mpsc::channel();
-        let log = Arc::default();
-        let mut server = Server { folder, store: store.clone(), process: None, log, lines, url: String::new() };
+        let mut server = Server { folder, store, process: None, log: Arc::default(), lines, url: String::new() };
         server.restart();
         server
+    }
+
+    /// Where it keeps the chunks of a tenant, if in a directory.
+    pub fn storage(&self, tenant: &str) -> PathBuf {
+        self.folder.path().join("storage").join(tenant)
     }
 
     /// Its configuration file.
@@ -82,7 +97,8 @@ impl Server {
     /// The server's program with its configuration.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(obnam_server());
-        command.arg("--config").arg(self.config()).args(arguments).env_clear().envs(self.store.environment());
+        command.arg("--config").arg(self.config()).args(arguments).env_clear();
+        command.envs(self.store.iter().flat_map(Access::environment));
         command
     }
 
@@ -110,7 +126,7 @@ impl Server {
         Remote {
             location: format!("{}/{tenant}", self.url),
             environment: vec![("OBNAM_SERVER_TOKEN", token.to_owned())],
-            options: vec![format!("data-host={}", self.store.endpoint())],
+            options: self.store.iter().map(|store| format!("data-host={}", store.endpoint())).collect(),
             plugin: Plugin::PresignClient,
         }
     }
@@ -149,7 +165,7 @@ impl Server {
             }
         });
         self.url = self.wait_for("listening on ");
-        self.wait_for("the object store ");
+        self.wait_for(if self.store.is_some() { "the object store " } else { "chunks are kept " });
         let config = fs::read_to_string(self.config()).unwrap();
         let address = self.url.split("://").nth(1).unwrap();
         fs::write(self.config(), config.replace("\"127.0.0.1:0\"", &format!("\"{address}\""))).unwrap();

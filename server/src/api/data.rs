@@ -1,29 +1,37 @@
-//! `PUT /data/LABEL/ID`: the server takes a chunk itself, where the store cannot be trusted to refuse wrong bytes.
+//! `PUT /data/LABEL/ID`: the server takes a chunk itself, where the store cannot be trusted to refuse wrong bytes, or is a
+//! directory. `GET /data/LABEL/ID`: it reads one out of a directory.
 //!
 //! A chunk is held in memory until its length and its SHA-256 were seen to be right; nothing of one that does not fit
 //! reaches the store. How much memory all of them together take is limited (`uploads`).
 
+use std::io::SeekFrom;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
+use http_range::{HttpRange, HttpRangeParseError};
 use hyper::body::{Body as _, Bytes};
 use obnam_chunk::ChunkId;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::time::timeout;
+use tokio_util::io::ReaderStream;
 
 use super::signed::{Signed, SignedParams};
 use crate::problem::{Code, Problem, ProblemDocument};
 use crate::server::Server;
-use crate::store::Stored;
+use crate::store::{Store, StoreError, Stored, blocking};
 
 /// How long the next bytes of an upload may take.
 const SILENCE: Duration = Duration::from_secs(30);
 /// How slow an upload may be on the whole, in bytes per second. It keeps others from the memory that it holds.
 const SLOWEST: u64 = 16 << 10;
+
+/// How many bytes of a chunk that is read are in memory.
+const PIECE: usize = 256 << 10;
 
 /// Takes a chunk.
 #[utoipa::path(put, path = "/v1/{tenant}/data/{label}/{id}", tag = "data",
@@ -43,6 +51,62 @@ pub async fn put(State(server): State<Arc<Server>>, signed: Signed, request: Req
                 drain(&mut body, signed.size.unwrap_or(0)).await;
             }
             problem.into_response()
+        }
+    }
+}
+
+/// Gives a chunk, or a part of it, where chunks are in a directory.
+#[utoipa::path(get, path = "/v1/{tenant}/data/{label}/{id}", tag = "data",
+    params(("tenant" = String, Path, description = "The tenant"), ("label" = String, Path, description = "The chunk's label"),
+        ("id" = String, Path, description = "The chunk's id"), SignedParams),
+    responses((status = 200, description = "The chunk", content_type = "application/octet-stream", body = Vec<u8>),
+        (status = 206, description = "The part that a header Range asks for", content_type = "application/octet-stream", body = Vec<u8>),
+        (status = 416, description = "The chunk ends before"),
+        (status = "default", description = "A problem", body = ProblemDocument)))]
+pub async fn get(State(server): State<Arc<Server>>, signed: Signed, headers: HeaderMap) -> Result<Response, Problem> {
+    signed.still_good()?;
+    let Store::Directory(folder) = &server.store else { return Err(Problem::not_found()) };
+    let Signed { tenant, name, .. } = signed;
+    let opened = blocking(folder, move |folder| folder.open(&tenant, &name)).await?;
+    let (file, size) = opened.ok_or_else(Problem::not_found)?;
+    let asked = headers.get(header::RANGE).map_or(Part::Whole, |range| Part::of(range.as_bytes(), size));
+    let (status, start, length, range) = match asked {
+        Part::Whole => (StatusCode::OK, 0, size, None),
+        Part::Some { start, length } => {
+            let range = format!("bytes {start}-{}/{size}", start + length - 1);
+            (StatusCode::PARTIAL_CONTENT, start, length, Some(range))
+        }
+        Part::None => (StatusCode::RANGE_NOT_SATISFIABLE, 0, 0, Some(format!("bytes */{size}"))),
+    };
+    let mut file = tokio::fs::File::from_std(file);
+    let found = file.seek(SeekFrom::Start(start)).await;
+    found.map_err(|why| StoreError::new("read a chunk", why.to_string()))?;
+    let body = Body::from_stream(ReaderStream::with_capacity(file.take(length), PIECE));
+    let mut response = Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "application/octet-stream")
+        .header(header::ACCEPT_RANGES, "bytes")
+        .header(header::CONTENT_LENGTH, length);
+    if let Some(range) = range {
+        response = response.header(header::CONTENT_RANGE, range);
+    }
+    response.body(body).map_err(|why| Problem::new(Code::Internal, why.to_string()))
+}
+
+/// What a header Range asks for.
+enum Part {
+    Whole,
+    Some { start: u64, length: u64 },
+    None,
+}
+
+impl Part {
+    /// Whatever is no single range of bytes is ignored, as RFC 9110 has it.
+    fn of(range: &[u8], size: u64) -> Part {
+        match HttpRange::parse_bytes(range, size).as_deref() {
+            Ok([HttpRange { start, length }]) => Part::Some { start: *start, length: *length },
+            Ok(_) | Err(HttpRangeParseError::InvalidRange) => Part::Whole,
+            Err(HttpRangeParseError::NoOverlap) => Part::None,
         }
     }
 }

@@ -25,7 +25,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
+use axum::routing::{delete, get, post};
 use tokio::sync::Semaphore;
 
 use crate::metrics::Call;
@@ -55,7 +55,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .layer(middleware::from_fn_with_state(permits, one_of_many));
     Router::new()
         .merge(calls)
-        .route("/v1/{tenant}/data/{label}/{id}", put(data::put))
+        .route("/v1/{tenant}/data/{label}/{id}", get(data::get).put(data::put))
         .merge(health::router())
         .route("/v1/openapi.json", get(openapi::openapi))
         .fallback(|| async { Problem::not_found() })

@@ -14,7 +14,7 @@ use crate::problem::Code;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "obnam-server", description = "Signs URLs for chunks in an object store", license(name = "MIT OR Apache-2.0")),
-    paths(list::list, create::create, read::read, stat::stat, remove::remove, undelete::undelete, remove::list, batch::batch, init::init, data::put, whoami::whoami, token::list, token::create, token::revoke),
+    paths(list::list, create::create, read::read, stat::stat, remove::remove, undelete::undelete, remove::list, batch::batch, init::init, data::get, data::put, whoami::whoami, token::list, token::create, token::revoke),
     modifiers(&BearerToken, &Problems, &Names)
 )]
 struct Description;

@@ -73,6 +73,6 @@ pub async fn whoami(State(server): State<Arc<Server>>, caller: Caller) -> Result
             way => way.is_some(),
         },
         prepared: prepared?,
-        data: vec![server.signer.origin()],
+        data: server.store.s3().map(|s3| s3.signer.origin()).into_iter().collect(),
     }))
 }

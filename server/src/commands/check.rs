@@ -1,5 +1,7 @@
 //! `obnam-server check`: tries what the object store guarantees.
 
+use std::sync::Arc;
+
 use obnam_chunk::MAX_CHUNK_SIZE;
 use serde_json::json;
 
@@ -7,16 +9,16 @@ use super::{Failure, Output};
 use crate::config::{Config, Uploads};
 use crate::probe::{Finding, probe};
 use crate::server::StartError;
-use crate::signing::Signer;
 use crate::state::State;
-use crate::store::S3Store;
+use crate::store::{Folder, Store, blocking};
 
 /// Opens the database, probes the store, and says what was seen.
 pub async fn check(config: &Config, output: &Output) -> Result<(), Failure> {
     State::open(&config.database).await?.close().await;
-    let store = S3Store::new(&config.s3);
-    let signer = Signer::new(&config.s3, config.urls.lifetime.0).map_err(StartError::from)?;
-    let verdict = probe(&store, &signer).await?;
+    let verdict = match Store::open(config).map_err(StartError::from)? {
+        Store::S3(s3) => probe(&s3).await?,
+        Store::Directory(folder) => return check_directory(&folder, output).await,
+    };
     let mark = |finding: &Finding| match (finding.good, verdict.binds) {
         (true, _) => "good",
         // Worth knowing, and explained below.
@@ -45,4 +47,16 @@ pub async fn check(config: &Config, output: &Output) -> Result<(), Failure> {
     });
     output.print(&lines.join("\n"), &json!({ "database": "ok", "store": verdict }))?;
     if verdict.binds || config.uploads == Uploads::WhereNeeded { Ok(()) } else { Err(Failure::Unfit) }
+}
+
+/// Everything that is stored in a directory was checked by the server; what the file system can do is left to try.
+async fn check_directory(folder: &Arc<Folder>, output: &Output) -> Result<(), Failure> {
+    let links = blocking(folder, Folder::try_links).await?;
+    let text = if links {
+        "good the directory can be written, and has hard links: nothing in it is ever replaced"
+    } else {
+        "note the file system has no hard links: two requests that store one chunk at the same moment replace each other's \
+         copy by the same bytes"
+    };
+    output.print(text, &json!({ "database": "ok", "store": { "binds": true, "create_only": links, "findings": [] } }))
 }

@@ -6,23 +6,28 @@ mod tenant;
 mod token;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, DEFAULT_FILE};
+use crate::config::{Config, ConfigError, DEFAULT_FILE, Place};
 use crate::probe::ProbeError;
 use crate::server::StartError;
 use crate::state::{State, StateError};
+use crate::store::{Folder, StoreError};
 
 /// Holds the keys of an object store, checks tokens and signs URLs for Obnam
 #[derive(Parser)]
 #[command(name = "obnam-server", version, max_term_width = 100)]
 pub struct Cli {
-    /// The configuration
-    #[arg(long, env = "OBNAM_SERVER_CONFIG", default_value = DEFAULT_FILE, global = true)]
-    config: PathBuf,
+    /// The configuration [default: /etc/obnam-server.toml]
+    #[arg(long, value_name = "FILE", env = "OBNAM_SERVER_CONFIG", global = true)]
+    config: Option<PathBuf>,
+    /// Keep chunks in this directory, and read no configuration: a server for one person
+    #[arg(long, value_name = "DIR", global = true, conflicts_with = "config")]
+    storage: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -33,7 +38,11 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Answer clients until stopped
-    Serve,
+    Serve {
+        /// Where the API listens, whatever the configuration says
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        listen: Option<SocketAddr>,
+    },
     /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -56,6 +65,12 @@ pub enum Failure {
     /// The database.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The directory cannot be made.
+    #[error("cannot make the directory {0}: {1}")]
+    Directory(PathBuf, std::io::Error),
     /// The probe.
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -63,8 +78,8 @@ pub enum Failure {
     #[error("{0}")]
     Input(String),
     /// The network.
-    #[error("cannot listen on {0}: {1}")]
-    Listen(std::net::SocketAddr, std::io::Error),
+    #[error("cannot listen on {0}: {1}; choose another address with: serve --listen ADDRESS:PORT")]
+    Listen(SocketAddr, std::io::Error),
     /// The certificate.
     #[error("cannot use the certificate {0}: {1}")]
     Certificate(PathBuf, std::io::Error),
@@ -133,14 +148,43 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
-    let config = Config::read(&cli.config, |name| std::env::var(name).ok())?;
+    let variable = |name: &str| std::env::var(name).ok();
+    let mut config = match &cli.storage {
+        Some(directory) => Config::for_directory(directory, variable)?,
+        None => Config::read(cli.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE)), variable)?,
+    };
     let output = Output { json: cli.json };
+    if let Place::Directory(path) = &config.place {
+        provide(path, &cli.command)?;
+    }
     match cli.command {
-        Command::Serve => serve::serve(config).await,
+        Command::Serve { listen } => {
+            config.listen = listen.unwrap_or(config.listen);
+            let how = match (&cli.storage, &cli.config) {
+                (Some(directory), _) => format!(" --storage {}", directory.display()),
+                (None, Some(file)) => format!(" --config {}", file.display()),
+                (None, None) => String::new(),
+            };
+            serve::serve(config, &how).await
+        }
         Command::Token(command) => with_state(&config, async |state| token::run(state, command, &output).await).await,
         Command::Tenant(command) => with_state(&config, async |state| tenant::run(state, command, &output).await).await,
         Command::Check => check::check(&config, &output).await,
     }
+}
+
+/// Makes the directory with chunks for `serve`. Other commands do not: its name may be mistyped.
+fn provide(path: &Path, command: &Command) -> Result<(), Failure> {
+    if matches!(command, Command::Serve { .. }) {
+        return Folder::create(path).map_err(|why| Failure::Directory(path.to_owned(), why));
+    }
+    if Folder::own(path).is_dir() {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Failure::Input(format!(
+        "{path} is no server's directory; if that is the right name, make it with: obnam-server serve"
+    )))
 }
 
 /// Opens the database, works with it, and closes it whatever came of it.

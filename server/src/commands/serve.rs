@@ -11,7 +11,7 @@ use hyper_util::rt::TokioTimer;
 
 use super::Failure;
 use crate::access::Way;
-use crate::config::{Config, TlsConfig};
+use crate::config::{Config, Place, TlsConfig};
 use crate::server::Server;
 use crate::{api, probe, removal, survey};
 
@@ -23,7 +23,8 @@ const HEAD: Duration = Duration::from_secs(15);
 const CERTIFICATE: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or SIGINT.
-pub async fn serve(config: Config) -> Result<(), Failure> {
+/// `how` is what has to be added to other commands, so that they mean the same server.
+pub async fn serve(config: Config, how: &str) -> Result<(), Failure> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let server = Arc::new(Server::open(config).await?);
     let handle = Handle::new();
@@ -43,12 +44,12 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
             let certificate = load(&tls).await?;
             tokio::spawn(reload(tls, certificate.clone()));
             tracing::info!("listening on https://{bound}");
-            work(&server);
+            begin(&server, how).await?;
             serve_tls(listener, router, handle, certificate).await.map_err(|why| Failure::Listen(address, why))?;
         }
         None => {
             tracing::info!("listening on http://{bound}, without TLS: a proxy in front has to provide it");
-            work(&server);
+            begin(&server, how).await?;
             serve_plain(listener, router, handle).await.map_err(|why| Failure::Listen(address, why))?;
         }
     }
@@ -57,12 +58,20 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Does what has to be done beside requests, until the process ends.
-fn work(server: &Arc<Server>) {
+/// Says what a new operator has to know, and does what has to be done beside requests, until the process ends.
+async fn begin(server: &Arc<Server>, how: &str) -> Result<(), Failure> {
+    if let Place::Directory(path) = &server.config.place {
+        tracing::info!("chunks are kept in {}", path.display());
+    }
+    if server.state.tenants().await?.is_empty() {
+        tracing::info!("there is no tenant yet; make one with: obnam-server tenant create NAME{how}");
+        tracing::info!("and then: obnam-server token create --tenant NAME --name COMPUTER --preset all{how}");
+    }
     let (one, two, three) = (server.clone(), server.clone(), server.clone());
     tokio::spawn(async move { probe_until_known(&one).await });
     tokio::spawn(async move { removal::run(&two).await });
     tokio::spawn(async move { survey::run(&three).await });
+    Ok(())
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -121,10 +130,11 @@ fn changed(tls: &TlsConfig) -> [Option<SystemTime>; 2] {
     [&tls.certificate, &tls.key].map(|file| std::fs::metadata(file).and_then(|data| data.modified()).ok())
 }
 
-/// Probes the store until there is a verdict; without one, no URL to store is signed.
+/// Probes an object store until there is a verdict; without one, no URL to store is signed.
 async fn probe_until_known(server: &Server) {
+    let Some(store) = server.store.s3() else { return };
     loop {
-        match probe::probe(&server.store, &server.signer).await {
+        match probe::probe(store).await {
             Ok(verdict) => {
                 server.set_verdict(verdict);
                 match server.way() {

@@ -1,14 +1,14 @@
-//! The marker: it tells a prepared place from a wrong bucket or prefix. It is the one that a client with keys of its own
-//! writes, so that such a client opens a tenant's place without the server.
+//! The marker: it tells a prepared place from a wrong bucket or prefix, and from a disk that is not mounted. It is the one
+//! that the plugins `s3-direct` and `local` write, so that they open a tenant's place without the server.
 
-use super::{S3Store, StoreError, tenant_prefix};
+use super::{MARKER, Store, StoreError, blocking};
 use crate::tenant::TenantName;
 
-/// The name of the object. Upper case, so that it cannot be a label.
-const NAME: &str = "OBNAM-CHUNK-STORE";
+/// What it says in an object store.
+const IN_S3: &str = "This is an Obnam chunk store, version 1. Leave it to Obnam.\n";
 
-/// What it says.
-const TEXT: &str = "This is an Obnam chunk store, version 1. Leave it to Obnam.\n";
+/// What it says in a directory.
+const IN_DIRECTORY: &str = "This directory is an Obnam chunk store, version 1. Leave it to Obnam.\n";
 
 /// What preparing a place did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,29 +19,24 @@ pub enum Preparation {
     HasChunks,
 }
 
-impl S3Store {
+impl Store {
     /// Whether the tenant's place was prepared.
     pub async fn is_prepared(&self, tenant: &TenantName) -> Result<bool, StoreError> {
-        if self.prepared.read().is_ok_and(|known| known.contains(tenant)) {
+        if self.s3().is_some_and(|s3| s3.prepared.read().is_ok_and(|known| known.contains(tenant))) {
             return Ok(true);
         }
-        let key = self.marker_key(tenant);
-        match self.get(&key).await? {
-            None => Ok(false),
-            Some(text) if text == TEXT.as_bytes() => {
-                if let Ok(mut known) = self.prepared.write() {
-                    known.insert(tenant.clone());
-                }
-                Ok(true)
-            }
-            Some(text) => Err(StoreError {
-                doing: format!("open the place of tenant {tenant}"),
-                why: format!(
-                    "it was prepared by another version of Obnam, or the object {key} is damaged: it says {:?}",
-                    String::from_utf8_lossy(&text[..text.len().min(100)])
-                ),
-            }),
+        let Some(text) = self.read_marker(tenant).await? else { return Ok(false) };
+        if text != self.marker_text().as_bytes() {
+            let why = format!(
+                "it was prepared by another version of Obnam, or its marker {MARKER} is damaged: it says {:?}",
+                String::from_utf8_lossy(&text[..text.len().min(100)])
+            );
+            return Err(StoreError::new(format!("open the place of tenant {tenant}"), why));
         }
+        if let Some(Ok(mut known)) = self.s3().map(|s3| s3.prepared.write()) {
+            known.insert(tenant.clone());
+        }
+        Ok(true)
     }
 
     /// Prepares the tenant's place, unless there are chunks. What is prepared stays as it is.
@@ -52,12 +47,36 @@ impl S3Store {
             }
         }
         if !self.is_prepared(tenant).await? {
-            self.put(&self.marker_key(tenant), TEXT.as_bytes()).await?;
+            self.write_marker(tenant).await?;
         }
         Ok(Preparation::Prepared)
     }
 
-    fn marker_key(&self, tenant: &TenantName) -> String {
-        format!("{}{NAME}", tenant_prefix(&self.prefix, tenant))
+    fn marker_text(&self) -> &'static str {
+        match self {
+            Store::S3(_) => IN_S3,
+            Store::Directory(_) => IN_DIRECTORY,
+        }
+    }
+
+    async fn read_marker(&self, tenant: &TenantName) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Store::S3(s3) => s3.get(&s3.marker_key(tenant)).await,
+            Store::Directory(folder) => {
+                let tenant = tenant.clone();
+                blocking(folder, move |folder| folder.marker(&tenant)).await
+            }
+        }
+    }
+
+    async fn write_marker(&self, tenant: &TenantName) -> Result<(), StoreError> {
+        let text = self.marker_text().as_bytes();
+        match self {
+            Store::S3(s3) => s3.put(&s3.marker_key(tenant), text).await,
+            Store::Directory(folder) => {
+                let tenant = tenant.clone();
+                blocking(folder, move |folder| folder.write_marker(&tenant, text)).await
+            }
+        }
     }
 }

@@ -18,8 +18,9 @@ use base64::prelude::BASE64_STANDARD;
 use hyper::body::Bytes;
 use obnam_chunk::{ChunkId, Label};
 
-use super::{ChunkName, Stat, StoreError, Stored, tenant_prefix};
+use super::{ChunkName, MARKER, Stat, StoreError, Stored, tenant_prefix};
 use crate::config::S3Config;
+use crate::signing::{Signer, SigningError};
 use crate::tenant::TenantName;
 
 /// How many keys the store lists at once.
@@ -27,16 +28,18 @@ const PAGE: i32 = 1000;
 
 /// The bucket.
 pub struct S3Store {
+    /// Signs URLs for it.
+    pub signer: Signer,
     client: Client,
     bucket: String,
-    pub(super) prefix: String,
+    prefix: String,
     /// The tenants whose places are known to be prepared.
     pub(super) prepared: RwLock<HashSet<TenantName>>,
 }
 
 impl S3Store {
     /// A client for the bucket of the configuration. Asks nothing yet.
-    pub fn new(config: &S3Config) -> Self {
+    pub fn new(config: &S3Config, lifetime: Duration) -> Result<Self, SigningError> {
         use aws_smithy_http_client::{Builder, tls};
         let http =
             Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https();
@@ -60,17 +63,23 @@ impl S3Store {
                     .build(),
             )
             .build();
-        S3Store {
+        Ok(S3Store {
+            signer: Signer::new(config, lifetime)?,
             client: Client::from_conf(sdk),
             bucket: config.bucket.clone(),
             prefix: config.prefix.clone(),
             prepared: RwLock::default(),
-        }
+        })
     }
 
     /// The key of a chunk.
     pub fn key(&self, tenant: &TenantName, name: &ChunkName) -> String {
         format!("{}{name}", tenant_prefix(&self.prefix, tenant))
+    }
+
+    /// The key of a tenant's marker.
+    pub fn marker_key(&self, tenant: &TenantName) -> String {
+        format!("{}{MARKER}", tenant_prefix(&self.prefix, tenant))
     }
 
     /// The key of an object that is no tenant's: tenants have no dots in their names.
@@ -175,7 +184,7 @@ impl S3Store {
         match self.client.get_object().bucket(&self.bucket).key(key).range("bytes=0-4095").send().await {
             Ok(object) => {
                 let body = object.body.collect().await;
-                let body = body.map_err(|why| StoreError { doing: doing(), why: why.to_string() })?;
+                let body = body.map_err(|why| StoreError::new(doing(), why.to_string()))?;
                 Ok(Some(body.to_vec()))
             }
             Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => Ok(None),
@@ -239,7 +248,7 @@ where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
     let Some(response) = error.raw_response() else {
-        return StoreError { doing, why: DisplayErrorContext(&error).to_string() };
+        return StoreError::new(doing, DisplayErrorContext(&error).to_string());
     };
     let mut why = format!("the store answered {}", response.status().as_u16());
     if let Some(code) = error.code() {
@@ -251,5 +260,6 @@ where
     if [401, 403].contains(&response.status().as_u16()) {
         why.push_str("; look at keys, region and the rights of the key");
     }
-    StoreError { doing, why }
+    let full = response.status().as_u16() == 507 || error.code() == Some("QuotaExceeded");
+    StoreError { full, ..StoreError::new(doing, why) }
 }

@@ -122,6 +122,45 @@ impl Place {
     }
 }
 
+/// Stands for a store where there is none.
+pub struct NoS3(Access);
+
+impl Deref for NoS3 {
+    type Target = Access;
+
+    fn deref(&self) -> &Access {
+        &self.0
+    }
+}
+
+impl Place<NoS3> {
+    /// With chunks in a directory. The server has run once.
+    pub fn in_directory() -> Self {
+        let none = || String::from("none");
+        let access = Access {
+            endpoint: none(),
+            region: none(),
+            bucket: none(),
+            access_key: none(),
+            secret_key: none(),
+            session_token: None,
+        };
+        let place = Place::at(NoS3(access), None, "");
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\nmanagement = \"127.0.0.1:0\"\nstorage = \"{}\"\n",
+            place.storage().display()
+        );
+        std::fs::write(&place.config, text).expect("writes");
+        drop(place.serve_unprobed());
+        place
+    }
+
+    /// The directory.
+    pub fn storage(&self) -> PathBuf {
+        self.folder.path().join("storage")
+    }
+}
+
 impl<S: Deref<Target = Access>> Place<S> {
     /// At this store.
     pub fn at(s3: S, database: Option<&str>, more: &str) -> Self {

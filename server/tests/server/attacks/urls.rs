@@ -158,7 +158,12 @@ fn after_expiry() {
             let server = opened(&tried.place).await;
             let second = Duration::from_secs(1);
             let key = format!("server/alice/{name}");
-            let access = server.signer.put_for(&key, &obnam_chunk::ChunkId::of(BYTES), BYTES.len() as u64, second);
+            let access = server.store.s3().expect("S3").signer.put_for(
+                &key,
+                &obnam_chunk::ChunkId::of(BYTES),
+                BYTES.len() as u64,
+                second,
+            );
             server.state.close().await;
             serde_json::to_value(access.expect("signs")).expect("writes")
         });

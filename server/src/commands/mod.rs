@@ -78,7 +78,9 @@ pub enum Failure {
     #[error("{0}")]
     Input(String),
     /// The network.
-    #[error("cannot listen on {0}: {1}; choose another address with: serve --listen ADDRESS:PORT")]
+    #[error(
+        "cannot listen on {0}: {1}; choose another address in the configuration, or with: serve --listen ADDRESS:PORT"
+    )]
     Listen(SocketAddr, std::io::Error),
     /// The certificate.
     #[error("cannot use the certificate {0}: {1}")]

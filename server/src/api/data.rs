@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
 use super::signed::{Signed, SignedParams};
+use super::unread::drain;
 use crate::problem::{Code, Problem, ProblemDocument};
 use crate::server::Server;
 use crate::store::{Store, StoreError, Stored, blocking};
@@ -153,20 +154,6 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Problem> {
     let frame = frame.transpose().map_err(|_| wrong("the connection broke"))?;
     // What is no data are trailers.
     Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
-}
-
-/// Reads the rest of a body that is not wanted: whoever is still sending may not see an answer before.
-async fn drain(body: &mut Body, size: u64) {
-    let mut left = size;
-    let all = async {
-        while let Ok(Some(piece)) = next(body).await {
-            left = left.saturating_sub(piece.len() as u64);
-            if left == 0 {
-                return;
-            }
-        }
-    };
-    let _ = timeout(SILENCE, all).await;
 }
 
 fn wrong(why: impl std::fmt::Display) -> Problem {

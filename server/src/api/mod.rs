@@ -15,6 +15,7 @@ mod signed;
 mod stat;
 mod token;
 mod undelete;
+mod unread;
 mod whoami;
 
 use std::sync::Arc;
@@ -52,7 +53,8 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/{tenant}/self", get(whoami::whoami))
         .route("/v1/{tenant}/token", get(token::list).post(token::create))
         .route("/v1/{tenant}/token/{id}", delete(token::revoke))
-        .layer(middleware::from_fn_with_state(permits, one_of_many));
+        .layer(middleware::from_fn_with_state(permits, one_of_many))
+        .layer(middleware::from_fn(unread::read_the_rest));
     Router::new()
         .merge(calls)
         .route("/v1/{tenant}/data/{label}/{id}", get(data::get).put(data::put))

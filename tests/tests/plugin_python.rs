@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use obnam::chunk::{ChunkId, LabelFilter};
-use obnam::plugin::{HttpSettings, Limits, PluginSource, PluginStore, StoreSpec, inspect, open_store};
+use obnam::plugin::{HttpSettings, KeptOptions, Limits, PluginSource, PluginStore, StoreSpec, inspect, open_store};
 use obnam::store::{ChunkStore, PutOutcome, RemoveOutcome, StoreErrorKind};
 use plugin_support::{chunk, label, text};
 
@@ -89,6 +89,7 @@ fn open(component: &Path, directory: &Path, answer: &str) -> PluginStore {
         source: PluginSource::File(component.to_owned()),
         location: text(directory),
         options: vec![("answer".into(), answer.into())],
+        kept: KeptOptions::default(),
         cache_dir: Some(cache().join("compiled")),
         limits: Limits::default(),
         http: HttpSettings::default(),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use obnam::plugin::{HttpSettings, Limits, PluginSource, PluginStore, StoreSpec, open_store};
+use obnam::plugin::{HttpSettings, KeptOptions, Limits, PluginSource, PluginStore, StoreSpec, open_store};
 use obnam::store::{ChunkStore, StoreError, StoreErrorKind};
 use plugin_support::{chunk, label, test_limits};
 use server::{Server, closed_port, proxy, silence};
@@ -23,6 +23,7 @@ fn web(location: &str, options: &[(&str, &str)]) -> StoreSpec {
         source: PluginSource::File(PathBuf::from(env!("GUEST_HTTP"))),
         location: location.to_owned(),
         options: options.collect(),
+        kept: KeptOptions::default(),
         cache_dir: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins")),
         limits: Limits { unavailable_tries: 2, ..test_limits() },
         http: HttpSettings::default(),

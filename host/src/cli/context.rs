@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::approval::Approved;
 use super::{Failure, Global};
-use crate::chunk::ChunkId;
 use crate::credential::{Secret, identity, passphrase};
 use crate::local::Dirs;
 use crate::plugin::{self, PluginSource, PluginStore, StoreSpec};
-use crate::repository::{Place, Repository, open};
+use crate::repository::open::{self, Known};
+use crate::repository::{Place, Repository};
 use crate::store::ChunkStore;
 
 impl Global {
@@ -93,19 +93,31 @@ impl Global {
         Ok(Secret::Passphrase(passphrase))
     }
 
-    /// The repository id that the user gave.
-    fn expected_id(&self) -> Result<Option<ChunkId>, Failure> {
-        let parse = |text: &String| text.parse().map_err(|error| Failure::Input(format!("--repository-id: {error}")));
-        self.repository_id.as_ref().map(parse).transpose()
+    /// The ids that the user gave.
+    fn known(&self) -> Result<Known, Failure> {
+        let parse = |option: &str, text: &Option<String>| {
+            let parse = |text: &String| text.parse().map_err(|error| Failure::Input(format!("{option}: {error}")));
+            text.as_ref().map(parse).transpose()
+        };
+        Ok(Known {
+            repository: parse("--repository-id", &self.repository_id)?,
+            credential: parse("--credential", &self.credential)?,
+        })
     }
 
     /// Opens the repository.
     pub fn repository(&self) -> Result<Repository, Failure> {
-        let expected = self.expected_id()?;
+        Ok(self.repository_and_secret()?.0)
+    }
+
+    /// Opens the repository; with what it was opened.
+    pub fn repository_and_secret(&self) -> Result<(Repository, Secret), Failure> {
+        let known = self.known()?;
         let place = self.place()?;
         // A missing repository is said before a passphrase is asked for.
         place.store.open()?;
-        Ok(open::open(place, &self.secret()?, expected)?)
+        let secret = self.secret()?;
+        Ok((open::open(place, &secret, known)?, secret))
     }
 }
 

@@ -107,7 +107,7 @@ fn repository(error: &RepositoryError) -> (u8, &'static str) {
         | RepositoryError::WrongIdentity { .. }
         | RepositoryError::NotMember { .. }
         | RepositoryError::NotAllowed { .. } => (12, "no-access"),
-        RepositoryError::NoSnapshot(_) => (17, "bad-input"),
+        RepositoryError::NoSnapshot(_) | RepositoryError::CredentialNeeded { .. } => (17, "bad-input"),
         RepositoryError::Interrupted => (130, "interrupted"),
         RepositoryError::NotPinned { .. }
         | RepositoryError::Unusable { .. }

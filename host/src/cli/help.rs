@@ -11,7 +11,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Back up", &["init", "backup"]),
     ("Restore", &["restore", "cat"]),
     ("Look", &["snapshots", "ls", "find", "diff", "stats"]),
-    ("Keep in order", &["check", "tag", "chunks"]),
+    ("Keep in order", &["check", "tag", "credential", "chunks"]),
     ("This program", &["config", "version", "completions", "man"]),
 ];
 
@@ -41,11 +41,13 @@ Environment:
   OBNAM_CONFIG                 the configuration file, as --config
   OBNAM_REPOSITORY             the location of the repository, as --repo
   OBNAM_REPOSITORY_ID          its id, as --repository-id
+  OBNAM_CREDENTIAL             the one credential to open, as --credential
   OBNAM_BACKEND                a plugin file, as --backend
   OBNAM_IDENTITY               an age identity file, as --identity
   OBNAM_PASSPHRASE             the passphrase
   OBNAM_PASSPHRASE_FILE        a file whose first line is the passphrase
   OBNAM_PASSPHRASE_COMMAND     a shell command; the first line that it prints is the passphrase
+  OBNAM_NEW_PASSPHRASE, OBNAM_NEW_PASSPHRASE_FILE, OBNAM_NEW_PASSPHRASE_COMMAND    the same for a new credential
   OBNAM_LOG                    what the log holds, such as obnam=debug; see also -v
   XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME    the directories below are in these, if they are set
 

@@ -8,6 +8,7 @@ mod chunks;
 mod completions;
 mod config;
 mod context;
+mod credential;
 mod diff;
 mod dry_run;
 mod exit;
@@ -94,6 +95,16 @@ pub(crate) struct Global {
         hide_short_help = true
     )]
     repository_id: Option<String>,
+    /// Open with this credential, and try no other one; obnam credential list shows the ids
+    #[arg(
+        long,
+        global = true,
+        value_name = "ID",
+        env = "OBNAM_CREDENTIAL",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    credential: Option<String>,
     #[command(flatten)]
     network: network::NetworkArguments,
     /// Print JSON on standard output (docs/json.md)
@@ -145,6 +156,7 @@ enum Command {
     Chunks(chunks::Arguments),
     Stats(stats::Arguments),
     Check(check::Arguments),
+    Credential(credential::Arguments),
     Config(config::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -166,6 +178,7 @@ impl Command {
             Command::Chunks(_) => "chunks",
             Command::Stats(_) => "stats",
             Command::Check(_) => "check",
+            Command::Credential(_) => "credential",
             Command::Config(_) => "config",
             Command::Completions(_) => "completions",
             Command::Man(_) => "man",
@@ -219,6 +232,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Chunks(arguments) => chunks::run(global, arguments, output),
         Command::Stats(arguments) => stats::run(global, arguments, output),
         Command::Check(arguments) => check::run(global, arguments, output),
+        Command::Credential(arguments) => credential::run(global, arguments, output),
         Command::Config(arguments) => config::run(global, arguments, output),
         Command::Completions(arguments) => completions::run(arguments, output),
         Command::Man(arguments) => man::run(arguments, output),

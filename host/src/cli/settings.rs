@@ -42,11 +42,12 @@ pub struct Settings {
 }
 
 /// The global options that a profile can give, and their variables if they have one.
-const OPTIONS: [(&str, &str); 10] = [
+const OPTIONS: [(&str, &str); 11] = [
     ("repo", "OBNAM_REPOSITORY"),
     ("backend", "OBNAM_BACKEND"),
     ("identity", "OBNAM_IDENTITY"),
     ("repository_id", "OBNAM_REPOSITORY_ID"),
+    ("credential", "OBNAM_CREDENTIAL"),
     ("ca_file", ""),
     ("plain_http", ""),
     ("proxy", ""),
@@ -140,6 +141,7 @@ impl Global {
         if !elsewhere {
             settings.fill("backend", &mut self.backend, profile.backend.as_ref());
             settings.fill("repository_id", &mut self.repository_id, profile.repository_id.as_ref());
+            settings.fill("credential", &mut self.credential, profile.credential.as_ref());
             settings.fill("ca_file", &mut self.network.ca_file, profile.ca_file.as_ref());
             let mut plain = self.network.plain_http.then_some(true);
             settings.fill("plain_http", &mut plain, profile.plain_http.as_ref());

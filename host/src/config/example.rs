@@ -84,6 +84,9 @@ const TEMPLATE: &str = r#"# Configuration of obnam. Each profile says what one b
 # on the first use on a new machine.
 @REPOSITORY-ID@
 
+# The credential that is opened, and no other one tried: an id of `obnam credential list`.
+# credential = "..."
+
 # What opens the repository. Without any of these, the passphrase is asked for. A command's first line is the passphrase.
 # passphrase-command = "secret-tool lookup obnam passphrase"
 # passphrase-file = "~/.config/obnam/passphrase"

@@ -9,7 +9,7 @@ use super::profile::{Profile, Setting};
 use super::{Config, Mistake};
 
 /// What says nothing of another repository.
-const OF_REPOSITORY: [&str; 5] = ["backend", "options", "repository-id", "ca-file", "plain-http"];
+const OF_REPOSITORY: [&str; 6] = ["backend", "options", "repository-id", "credential", "ca-file", "plain-http"];
 
 /// Gives every profile what it inherits.
 pub(super) fn resolve(config: &mut Config) -> Vec<Mistake> {

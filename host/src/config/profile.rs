@@ -70,6 +70,8 @@ pub struct Profile {
     pub identity: Option<Setting<PathBuf>>,
     /// The repository's id.
     pub repository_id: Option<Setting<String>>,
+    /// The one credential to open.
+    pub credential: Option<Setting<String>>,
     /// A file of certificate authorities.
     pub ca_file: Option<Setting<PathBuf>>,
     /// Whether unencrypted connections may leave this computer.
@@ -114,13 +116,14 @@ impl Profile {
 }
 
 /// The keys of a profile, as they are written in the file.
-pub const KEYS: [&str; 24] = [
+pub const KEYS: [&str; 25] = [
     "repository",
     "extends",
     "backend",
     "options",
     "identity",
     "repository-id",
+    "credential",
     "passphrase-command",
     "passphrase-file",
     "sources",

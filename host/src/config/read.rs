@@ -121,7 +121,8 @@ impl Reader<'_> {
                 "backend" => profile.backend = self.path(name, value),
                 "options" => profile.options = self.options(value),
                 "identity" => profile.identity = self.path(name, value),
-                "repository-id" => profile.repository_id = self.with(name, value, repository_id),
+                "repository-id" => profile.repository_id = self.with(name, value, chunk_id),
+                "credential" => profile.credential = self.with(name, value, chunk_id),
                 "passphrase-command" => {
                     let source = self.with(name, value, |text, _| Ok(PassphraseSource::Command(text.to_owned())));
                     self.passphrase(&mut profile, key.span(), source);
@@ -284,6 +285,6 @@ impl Reader<'_> {
     }
 }
 
-fn repository_id(text: &str, _: Option<&Path>) -> Result<String, String> {
+fn chunk_id(text: &str, _: Option<&Path>) -> Result<String, String> {
     text.parse::<ChunkId>().map(|id| id.to_string()).map_err(|error| error.to_string())
 }

@@ -27,6 +27,7 @@ backend = "~/b.wasm"
 options = { region = "eu", retries = 3, fast = true }
 identity = "/etc/identity"
 repository-id = "1111111111111111111111111111111111111111111111111111111111111111"
+credential = "2222222222222222222222222222222222222222222222222222222222222222"
 passphrase-command = "pass show obnam"
 sources = ["~/", "/etc"]
 tags = ["daily"]

@@ -44,20 +44,62 @@ pub enum CredentialError {
     Format(#[from] FormatError),
 }
 
-impl Secret {
-    fn passphrase(passphrase: &Zeroizing<String>) -> SecretString {
-        SecretString::from(passphrase.as_str().to_owned())
+/// What a credential is sealed for.
+#[derive(Clone)]
+pub enum Recipient {
+    /// Whoever knows this passphrase.
+    Passphrase(Zeroizing<String>),
+    /// Whoever has the identity of this public key.
+    Identity(age::x25519::Recipient),
+}
+
+/// What kind of secret opens a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A passphrase.
+    Passphrase,
+    /// An identity.
+    Identity,
+}
+
+impl Kind {
+    /// What the header of an age file says; none for what is no such file.
+    pub fn of(file: &[u8]) -> Option<Self> {
+        let decryptor = age::Decryptor::new(file).ok()?;
+        Some(if decryptor.is_scrypt() { Kind::Passphrase } else { Kind::Identity })
     }
 
-    /// Makes a credential chunk that this secret opens.
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Passphrase => "passphrase",
+            Kind::Identity => "identity",
+        }
+    }
+}
+
+fn secret_string(passphrase: &Zeroizing<String>) -> SecretString {
+    SecretString::from(passphrase.as_str().to_owned())
+}
+
+impl Recipient {
+    /// Which kind of secret opens what is sealed for it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Recipient::Passphrase(_) => Kind::Passphrase,
+            Recipient::Identity(_) => Kind::Identity,
+        }
+    }
+
+    /// Makes a credential chunk.
     pub fn seal(&self, credential: &Credential) -> Vec<u8> {
         let recipient: Box<dyn age::Recipient> = match self {
-            Secret::Passphrase(passphrase) => {
-                let mut recipient = age::scrypt::Recipient::new(Self::passphrase(passphrase));
+            Recipient::Passphrase(passphrase) => {
+                let mut recipient = age::scrypt::Recipient::new(secret_string(passphrase));
                 recipient.set_work_factor(WORK_FACTOR);
                 Box::new(recipient)
             }
-            Secret::Identity(identity) => Box::new(identity.to_public()),
+            Recipient::Identity(recipient) => Box::new(recipient.clone()),
         };
         let encryptor =
             age::Encryptor::with_recipients(std::iter::once(&*recipient)).expect("there is exactly one recipient");
@@ -66,6 +108,21 @@ impl Secret {
         writer.write_all(&credential.to_plaintext()).expect("writing into memory does not fail");
         writer.finish().expect("writing into memory does not fail");
         file
+    }
+}
+
+impl Secret {
+    /// What this secret opens is sealed for it.
+    pub fn recipient(&self) -> Recipient {
+        match self {
+            Secret::Passphrase(passphrase) => Recipient::Passphrase(passphrase.clone()),
+            Secret::Identity(identity) => Recipient::Identity(identity.to_public()),
+        }
+    }
+
+    /// Makes a credential chunk that this secret opens.
+    pub fn seal(&self, credential: &Credential) -> Vec<u8> {
+        self.recipient().seal(credential)
     }
 
     /// Opens a credential chunk.
@@ -77,7 +134,7 @@ impl Secret {
             Secret::Passphrase(_) if !is_scrypt => return Err(CredentialError::OtherKind),
             Secret::Identity(_) if is_scrypt => return Err(CredentialError::OtherKind),
             Secret::Passphrase(passphrase) => {
-                let mut identity = age::scrypt::Identity::new(Self::passphrase(passphrase));
+                let mut identity = age::scrypt::Identity::new(secret_string(passphrase));
                 identity.set_max_work_factor(MAX_WORK_FACTOR);
                 Box::new(identity)
             }

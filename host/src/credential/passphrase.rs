@@ -68,27 +68,39 @@ fn first_line(what: &str, text: &str, whence: impl FnOnce() -> String) -> Result
     if line.is_empty() { Err(empty(what, whence())) } else { Ok(Zeroizing::new(line.to_owned())) }
 }
 
+/// The variables that [`from_environment`] looks at, in its order.
+pub const VARIABLES: [&str; 3] = ["OBNAM_PASSPHRASE", "OBNAM_PASSPHRASE_FILE", "OBNAM_PASSPHRASE_COMMAND"];
+
+/// The variables that [`new_from_environment`] looks at.
+const NEW_VARIABLES: [&str; 3] = ["OBNAM_NEW_PASSPHRASE", "OBNAM_NEW_PASSPHRASE_FILE", "OBNAM_NEW_PASSPHRASE_COMMAND"];
+
 /// The passphrase that the environment names: `OBNAM_PASSPHRASE`, `OBNAM_PASSPHRASE_FILE` (its first line) or
 /// `OBNAM_PASSPHRASE_COMMAND` (the first line that the shell command prints), in this order.
 pub fn from_environment() -> Result<Option<Zeroizing<String>>, PassphraseError> {
-    if let Ok(passphrase) = env::var("OBNAM_PASSPHRASE").map(Zeroizing::new) {
+    from_variables(VARIABLES)
+}
+
+/// The passphrase for a new credential that the environment names in the same way: `OBNAM_NEW_PASSPHRASE` and so on.
+pub fn new_from_environment() -> Result<Option<Zeroizing<String>>, PassphraseError> {
+    from_variables(NEW_VARIABLES)
+}
+
+fn from_variables([value, file, command]: [&str; 3]) -> Result<Option<Zeroizing<String>>, PassphraseError> {
+    if let Ok(passphrase) = env::var(value).map(Zeroizing::new) {
         return if passphrase.is_empty() {
-            Err(empty(PASSPHRASE, ": OBNAM_PASSPHRASE is set to nothing".into()))
+            Err(empty(PASSPHRASE, format!(": {value} is set to nothing")))
         } else {
             Ok(Some(passphrase))
         };
     }
-    if let Some(path) = env::var_os("OBNAM_PASSPHRASE_FILE") {
+    if let Some(path) = env::var_os(file) {
         return from_file(Path::new(&path)).map(Some);
     }
-    if let Ok(command) = env::var("OBNAM_PASSPHRASE_COMMAND") {
+    if let Ok(command) = env::var(command) {
         return from_command(&command).map(Some);
     }
     Ok(None)
 }
-
-/// The variables that [`from_environment`] looks at, in its order.
-pub const VARIABLES: [&str; 3] = ["OBNAM_PASSPHRASE", "OBNAM_PASSPHRASE_FILE", "OBNAM_PASSPHRASE_COMMAND"];
 
 /// The passphrase in the first line of a file.
 pub fn from_file(path: &Path) -> Result<Zeroizing<String>, PassphraseError> {

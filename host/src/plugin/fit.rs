@@ -3,7 +3,7 @@
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::bindings::{INTERFACE, PACKAGE, PluginPre, VERSION, WASI_VERSION};
+use super::bindings::{INTERFACE, PACKAGE, PluginPre, TOKENS, TokenPluginPre, VERSION, WASI_VERSION};
 use super::engine::Runtime;
 use super::sandbox::Sandbox;
 
@@ -22,8 +22,17 @@ pub(super) fn check_header(wasm: &[u8]) -> Result<(), String> {
     }
 }
 
+/// A component that fits.
+#[derive(Clone)]
+pub(super) struct Linked {
+    /// The contract.
+    pub(super) plugin: PluginPre<Sandbox>,
+    /// The interface for tokens, where the component exports it.
+    pub(super) tokens: Option<TokenPluginPre<Sandbox>>,
+}
+
 /// Compares what the component imports and exports with what is served here, and links it.
-pub(super) fn link(runtime: &Runtime, component: &Component) -> Result<PluginPre<Sandbox>, String> {
+pub(super) fn link(runtime: &Runtime, component: &Component) -> Result<Linked, String> {
     check_imports(&imports(&runtime.engine, component))?;
     let exports: Vec<String> =
         component.component_type().exports(&runtime.engine).map(|(name, _)| name.to_owned()).collect();
@@ -31,8 +40,14 @@ pub(super) fn link(runtime: &Runtime, component: &Component) -> Result<PluginPre
     let linked = runtime.linker.instantiate_pre(component).map_err(|error| {
         format!("its imports do not fit what this obnam serves (WASI 0.2 up to {WASI_VERSION}): {error:#}")
     })?;
-    PluginPre::new(linked).map_err(|error| {
-        format!("its {PACKAGE}/{INTERFACE} is not the one of version {VERSION}, which this obnam serves: {error:#}")
+    let other = |interface: &str, error: wasmtime::Error| {
+        format!("its {PACKAGE}/{interface} is not the one of version {VERSION}, which this obnam serves: {error:#}")
+    };
+    let tokens = format!("{PACKAGE}/{TOKENS}@{VERSION}");
+    let tokens = exports.contains(&tokens).then(|| TokenPluginPre::new(linked.clone()));
+    Ok(Linked {
+        plugin: PluginPre::new(linked).map_err(|error| other(INTERFACE, error))?,
+        tokens: tokens.transpose().map_err(|error| other(TOKENS, error))?,
     })
 }
 

@@ -9,8 +9,9 @@ use wasmtime::component::ResourceAny;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::p2::DynInputStream;
 
-use super::bindings::{Plugin, PluginPre, contract};
+use super::bindings::{MadeToken, Plugin, TokenWish, contract};
 use super::failure::Failure;
+use super::fit::Linked;
 use super::grants::Grants;
 use super::http::Client;
 use super::limits::Limits;
@@ -19,11 +20,12 @@ use super::progress::Progress;
 use super::sandbox::Sandbox;
 use super::streams::{self, ChunkStream};
 use crate::chunk::{ChunkId, MAX_CHUNK_SIZE};
+use crate::store::{StoreError, StoreErrorKind};
 
 /// What every instance of an opened plugin is made from.
 pub(super) struct Blueprint {
     /// The component, compiled and linked.
-    pub(super) component: PluginPre<Sandbox>,
+    pub(super) component: Linked,
     /// The plugin's name, for messages.
     pub(super) plugin: String,
     /// What it may use.
@@ -62,6 +64,9 @@ pub(super) enum Call {
     List { filter: String, after: Option<String>, limit: u32 },
     Remove { label: String, id: String },
     Check,
+    TokenId { token: String },
+    CreateToken { wish: TokenWish },
+    RevokeToken { id: String },
 }
 
 /// What a [`Call`] answers, case by case.
@@ -76,6 +81,8 @@ pub(super) enum Answer {
     Page(contract::Page),
     Removed(contract::RemoveOutcome),
     Findings(Vec<contract::Finding>),
+    TokenId(String),
+    Token(MadeToken),
 }
 
 impl Call {
@@ -105,7 +112,7 @@ impl Instance {
         let limits = &blueprint.limits;
         let sandbox = Sandbox::new(&blueprint.grants, blueprint.client.clone(), limits, progress);
         let sandbox = sandbox.map_err(Failure::Answered)?;
-        let mut store = Store::new(blueprint.component.engine(), sandbox);
+        let mut store = Store::new(blueprint.component.plugin.engine(), sandbox);
         store.limiter(|sandbox| &mut sandbox.quota);
         store.set_hostcall_fuel(limits.transfer);
         store.epoch_deadline_callback(|context| {
@@ -114,7 +121,7 @@ impl Instance {
         });
         store.set_epoch_deadline(1);
         store.data_mut().begin_call();
-        match blueprint.component.instantiate_async(&mut store).await {
+        match blueprint.component.plugin.instantiate_async(&mut store).await {
             Ok(plugin) => Ok(Instance { store, plugin, place: None, blueprint }),
             Err(error) => Err(stopped(&error, &store, &blueprint)),
         }
@@ -185,6 +192,38 @@ impl Instance {
                 let answer = guest.call_check(&mut self.store, place).await;
                 Ok(Answer::Findings(self.answered(answer)?))
             }
+            call @ (Call::TokenId { .. } | Call::CreateToken { .. } | Call::RevokeToken { .. }) => {
+                self.tokens(call).await
+            }
+        }
+    }
+
+    /// A call of the interface `tokens`, on an instance of its own in the same sandbox: such calls are rare.
+    async fn tokens(&mut self, call: Call) -> Result<Answer, Failure> {
+        let blueprint = self.blueprint.clone();
+        let Some(component) = &blueprint.component.tokens else {
+            let message = format!("plugin {}: it gives out no tokens", blueprint.plugin);
+            return Err(Failure::Answered(StoreError::new(StoreErrorKind::Unsupported, message)));
+        };
+        let instance = component.instantiate_async(&mut self.store).await;
+        let instance = self.trapped(instance)?;
+        let guest = instance.obnam_chunk_store_tokens();
+        let (location, options) = (&blueprint.location, &blueprint.options);
+        match call {
+            Call::TokenId { token } => {
+                let answer = guest.call_token_id(&mut self.store, &token).await;
+                Ok(Answer::TokenId(self.answered(answer)?))
+            }
+            Call::CreateToken { wish } => {
+                let answer = guest.call_create_token(&mut self.store, location, options, &wish).await;
+                Ok(Answer::Token(self.answered(answer)?))
+            }
+            Call::RevokeToken { id } => {
+                let answer = guest.call_revoke_token(&mut self.store, location, options, &id).await;
+                self.answered(answer)?;
+                Ok(Answer::Done)
+            }
+            _ => Err(Failure::Stopped("this is no call about tokens".into())),
         }
     }
 
@@ -259,9 +298,12 @@ impl Instance {
     }
 
     /// Sorts out both ways in which a call can fail.
-    fn answered<T>(&self, answer: wasmtime::Result<Result<T, contract::Error>>) -> Result<T, Failure> {
-        let blueprint = &self.blueprint;
-        self.trapped(answer)?.map_err(|error| Failure::from_contract(error, &blueprint.plugin, &blueprint.redaction))
+    fn answered<T, E>(&self, answer: wasmtime::Result<Result<T, E>>) -> Result<T, Failure>
+    where
+        contract::Error: From<E>,
+    {
+        let Blueprint { plugin, redaction, .. } = &*self.blueprint;
+        self.trapped(answer)?.map_err(|error| Failure::from_contract(error.into(), plugin, redaction))
     }
 
     fn trapped<T>(&self, answer: wasmtime::Result<T>) -> Result<T, Failure> {

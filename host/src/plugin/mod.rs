@@ -12,7 +12,7 @@
 //!
 //! The way of a call: [`PluginStore`] (a [`ChunkStore`](crate::store::ChunkStore)) -> `retry` -> `pool` -> `worker` (a
 //! thread) -> `instance` -> the guest. `opening` puts all of it together, with `location`, `options`, `fit` and
-//! `component_cache`; `aws` reads keys for S3.
+//! `component_cache`; `aws` reads keys for S3, `tokens` is about those of obnam-server.
 
 mod aws;
 mod bindings;
@@ -34,6 +34,7 @@ mod retry;
 mod sandbox;
 mod store;
 mod streams;
+mod tokens;
 mod verify;
 mod waiting;
 mod worker;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use sha2::{Digest, Sha256};
 
-use super::bindings::{PluginPre, contract};
+use super::bindings::contract;
 use super::grants::{self, Asking, Grants};
 use super::http::{Client, HttpSettings};
 use super::instance::{Answer, Blueprint, Call, OPENED};
@@ -14,7 +14,6 @@ use super::location;
 use super::options::KeptOptions;
 use super::output::Redaction;
 use super::pool::Pool;
-use super::sandbox::Sandbox;
 use super::store::PluginStore;
 use super::{OptionInfo, PluginInfo, PluginSource, aws, component_cache, engine, fit, options, retry};
 use crate::store::{StoreError, StoreErrorKind};
@@ -161,7 +160,7 @@ pub(super) fn redaction_of(info: &PluginInfo, options: &[(String, String)]) -> R
 
 /// A plugin that fits and has said what it is.
 struct Loaded {
-    component: PluginPre<Sandbox>,
+    component: fit::Linked,
     info: PluginInfo,
     /// Whether it can be told that a store was opened before.
     tells_opened: bool,

@@ -1,6 +1,7 @@
 //! [`PluginStore`]: a plugin as a chunk store.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,9 @@ use super::pool::Pool;
 use super::verify::{self, Cursor, PAGE};
 use super::{PluginInfo, retry};
 use crate::chunk::{ChunkId, ChunkInfo, Label, LabelFilter, MAX_CHUNK_SIZE};
-use crate::store::{ChunkStore, Finding, ListPage, PutOutcome, RemoveOutcome, Severity, StoreError, StoreErrorKind};
+use crate::store::{
+    ChunkStore, Finding, ListPage, PutOutcome, RemoveOutcome, Severity, StoreError, StoreErrorKind, Tokens,
+};
 
 /// A place that a plugin keeps. Calls are checked, repeated where that helps, and bounded in time and memory.
 pub struct PluginStore {
@@ -25,6 +28,8 @@ pub struct PluginStore {
     renewal: Option<Renewal>,
     /// When keys were last read again, and were the same.
     unchanged: Mutex<Option<Instant>>,
+    /// Whether the token in use is the one that a credential holds.
+    token_of_credential: AtomicBool,
 }
 
 /// Keys that were read again and were the same are not read for so long: reading them may mean to run a program.
@@ -39,10 +44,17 @@ impl std::fmt::Debug for PluginStore {
 impl PluginStore {
     pub(super) fn new(pool: Pool, info: PluginInfo, create_directories: bool, renewal: Option<Renewal>) -> Self {
         let pool = RwLock::new(Arc::new(pool));
-        PluginStore { pool, info, create_directories, renewal, unchanged: Mutex::default() }
+        PluginStore {
+            pool,
+            info,
+            create_directories,
+            renewal,
+            unchanged: Mutex::default(),
+            token_of_credential: AtomicBool::new(false),
+        }
     }
 
-    fn pool(&self) -> Arc<Pool> {
+    pub(super) fn pool(&self) -> Arc<Pool> {
         self.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -96,7 +108,19 @@ impl PluginStore {
             },
             answer => answer,
         };
-        answer.map_err(|failure| failure.into_error(&self.info.name, doing))
+        answer.map_err(|failure| {
+            let mut error = failure.into_error(&self.info.name, doing);
+            if error.kind == StoreErrorKind::Denied && self.token_of_credential.load(Ordering::Relaxed) {
+                error.message += " (asked with the token in the credential; another one: -o token-file=FILE)";
+            }
+            error
+        })
+    }
+
+    /// Goes on with another pool. Calls in flight end on the old one.
+    pub(super) fn go_on_with(&self, pool: Pool, token_of_credential: bool) {
+        *self.pool.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pool);
+        self.token_of_credential.store(token_of_credential, Ordering::Relaxed);
     }
 }
 
@@ -230,5 +254,13 @@ impl ChunkStore for PluginStore {
 
     fn parallelism(&self) -> usize {
         self.pool().size()
+    }
+
+    fn use_token(&self, token: &str) {
+        self.take_token(token);
+    }
+
+    fn tokens(&self) -> Option<&dyn Tokens> {
+        self.pool().blueprint.component.tokens.is_some().then_some(self)
     }
 }

@@ -1,10 +1,11 @@
 //! The typed layer: a repository, opened with one client's keys.
 //!
 //! [`init`] makes one, [`open`] opens one, [`metadata`] reads what is sealed under the metadata key (snapshots, index
-//! chunks, tombstones), [`notes`] reads and writes the tags of snapshots, [`blobs`] reads blobs, [`tree`] and [`entries`] read contents and directories, [`mod@write`] seals and stores. Below
+//! chunks, tombstones), [`notes`] reads and writes the tags of snapshots, [`credentials`] lists, adds and removes what opens it, [`blobs`] reads blobs, [`tree`] and [`entries`] read contents and directories, [`mod@write`] seals and stores. Below
 //! this layer there is only ciphertext. What cannot be opened or verified is noted in [`Warnings`] and skipped.
 
 pub mod blobs;
+pub mod credentials;
 pub mod entries;
 pub mod init;
 pub mod metadata;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use crate::chunk::{ChunkId, Label};
 use crate::credential::CredentialError;
-use crate::format::client::ClientKeys;
+use crate::format::client::{ClientKeys, Credential};
 use crate::format::header::{KeyId, OpenWith};
 use crate::format::marker::Marker;
 use crate::format::roster::{GroupKeys, Member, Role, Roster};
@@ -85,7 +86,7 @@ pub enum RepositoryError {
     },
     /// The passphrase is wrong.
     #[error(
-        "wrong passphrase: it does not open credential {credential} of this repository; try again, or look where it comes from: obnam config show"
+        "wrong passphrase: it does not open credential {credential} of this repository; try again, or look where it comes from: obnam config show. Another credential is named by --credential ID"
     )]
     WrongPassphrase {
         /// The credential.
@@ -93,11 +94,19 @@ pub enum RepositoryError {
     },
     /// The identity is another one.
     #[error(
-        "wrong identity: it does not open credential {credential} of this repository; give the file that was made with it, or the passphrase"
+        "wrong identity: it does not open credential {credential} of this repository; give the file that was made with it, or the passphrase. Another credential is named by --credential ID"
     )]
     WrongIdentity {
         /// The credential.
         credential: ChunkId,
+    },
+    /// The credential that this run depends on is not removed.
+    #[error("{}", needed(credential, *is_last))]
+    CredentialNeeded {
+        /// The credential.
+        credential: ChunkId,
+        /// Whether there is no other one.
+        is_last: bool,
     },
     /// A chunk that nothing can replace does not open.
     #[error("the {label} chunk {id} cannot be used: {why}")]
@@ -198,6 +207,15 @@ pub enum RepositoryError {
     Interrupted,
 }
 
+fn needed(credential: &ChunkId, is_last: bool) -> String {
+    let why = if is_last {
+        "is the last one: without it nobody can open the repository any more"
+    } else {
+        "is the one that this run has opened the repository with; open it with another one, or name that by --credential ID"
+    };
+    format!("the credential {credential} {why}. Nothing was removed; --force removes it all the same")
+}
+
 /// A chunk's label and id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkName {
@@ -225,6 +243,8 @@ pub struct Repository {
     pub roster: Roster,
     /// The credential that opened it.
     pub credential: ChunkId,
+    /// What is in that credential.
+    pub(crate) opened: Credential,
     /// What could not be used.
     pub warnings: Warnings,
     /// All key sets that this client can open, the group's newest last.

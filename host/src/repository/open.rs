@@ -20,25 +20,47 @@ use crate::local::pin::Pin;
 use crate::local::seen::Seen;
 
 /// Without a pin, at most this many credentials are tried with a passphrase, which takes some tenths of a second each.
-const MAX_TRIED: usize = 16;
+pub(super) const MAX_TRIED: usize = 16;
 /// A roster above this size is not looked at, in bytes.
 const MAX_ROSTER: u64 = 16 << 20;
 
-/// Opens a repository with a secret. `expected` is the repository id where the user gave it (from the recovery
-/// sheet), and is needed with an identity only where this machine has no pin.
-pub fn open(place: Place, secret: &Secret, expected: Option<ChunkId>) -> Result<Repository, RepositoryError> {
+/// What the user says of a repository beforehand.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known {
+    /// The repository's id, from the recovery sheet. Needed with an identity only where this machine has no pin.
+    pub repository: Option<ChunkId>,
+    /// The one credential to open.
+    pub credential: Option<ChunkId>,
+}
+
+impl From<Option<ChunkId>> for Known {
+    fn from(repository: Option<ChunkId>) -> Self {
+        Known { repository, credential: None }
+    }
+}
+
+/// Opens a repository with a secret. Where the credential holds a token, the store goes on with it.
+pub fn open(place: Place, secret: &Secret, known: impl Into<Known>) -> Result<Repository, RepositoryError> {
+    let known = known.into();
     let pin = Pin::load(&place.dirs, &place.location)?;
-    let expected = expected.or(pin.as_ref().map(|pin| pin.repository));
+    let expected = known.repository.or(pin.as_ref().map(|pin| pin.repository));
     let warnings = Warnings::default();
     // Each of these is a round trip to the store, and a passphrase takes a while besides.
     let list = |name| place.store.list(&LabelFilter::Exactly(family(name)));
     let (found, markers, rosters) = std::thread::scope(|scope| {
         let (markers, rosters) = (scope.spawn(|| list("repository")), scope.spawn(|| list("roster")));
-        let found = find_credential(&place, secret, pin.as_ref(), expected, &warnings);
+        let found = match known.credential {
+            Some(id) => named_credential(&place, secret, id, expected).map(|credential| (id, credential)),
+            None => find_credential(&place, secret, pin.as_ref(), expected, &warnings),
+        };
         let finished = "listing does not panic";
         (found, markers.join().expect(finished), rosters.join().expect(finished))
     });
     let (credential_id, credential) = found?;
+    if let Some(token) = &credential.api_token {
+        // The lists above were asked for with what the user has, such as a token that reads no more than these.
+        place.store.use_token(token);
+    }
 
     let id = credential.repository;
     let cache = place.dirs.cache(&id)?;
@@ -72,7 +94,7 @@ pub fn open(place: Place, secret: &Secret, expected: Option<ChunkId>) -> Result<
             ),
         );
     }
-    remember(&place, pin, id, credential_id, secret)?;
+    remember(&place, pin, id, credential_id, secret, known.credential.is_some())?;
     Ok(Repository {
         store: place.store,
         location: place.location,
@@ -82,6 +104,7 @@ pub fn open(place: Place, secret: &Secret, expected: Option<ChunkId>) -> Result<
         roster,
         client_chunk: credential.client,
         credential: credential_id,
+        opened: credential,
         warnings,
         keys,
         cache,
@@ -104,6 +127,39 @@ fn fetch(place: &Place, label: &Label, id: &ChunkId, chunks: &ChunkCache) -> Res
     let chunk = place.store.get(label, id, None)?;
     chunks.put(id, &chunk);
     Ok(chunk)
+}
+
+/// The credential that the user names. No other one is looked at.
+fn named_credential(
+    place: &Place,
+    secret: &Secret,
+    id: ChunkId,
+    expected: Option<ChunkId>,
+) -> Result<Credential, RepositoryError> {
+    let file = place.store.get(&family("credential"), &id, None).map_err(|error| match error.is_not_found() {
+        true => RepositoryError::NoAccess {
+            why: format!(
+                "there is no credential {id} at {}; obnam credential list shows those that there are",
+                place.location
+            ),
+        },
+        false => error.into(),
+    });
+    let file = match file {
+        Ok(file) => file,
+        Err(error) => {
+            check_there(place, expected)?;
+            return Err(error);
+        }
+    };
+    let credential = secret.open(&file).map_err(|why| match why {
+        CredentialError::DoesNotOpen => wrong_secret(secret, id),
+        why => RepositoryError::BadCredential { credential: id, why },
+    })?;
+    match expected {
+        Some(expected) if credential.repository != expected => Err(not_pinned(place, expected, &credential.repository)),
+        _ => Ok(credential),
+    }
 }
 
 /// The credential that the pin names, or the first of those in the store that opens.
@@ -238,7 +294,7 @@ fn load_marker(
 }
 
 /// The keys in the client chunk that a credential names, which `fetch` reads.
-fn read_client(
+pub(super) fn read_client(
     credential: &Credential,
     fetch: &dyn Fn(&Label, &ChunkId) -> Result<Bytes, RepositoryError>,
 ) -> Result<ClientKeys, RepositoryError> {
@@ -359,6 +415,7 @@ fn remember(
     repository: ChunkId,
     credential: ChunkId,
     secret: &Secret,
+    is_named: bool,
 ) -> Result<(), RepositoryError> {
     let old = pin.filter(|pin| pin.repository == repository);
     let mut new = old.clone().unwrap_or(Pin {
@@ -367,9 +424,13 @@ fn remember(
         passphrase_credential: None,
         identity_credential: None,
     });
-    match secret {
-        Secret::Passphrase(_) => new.passphrase_credential = Some(credential),
-        Secret::Identity(_) => new.identity_credential = Some(credential),
+    let usual = match secret {
+        Secret::Passphrase(_) => &mut new.passphrase_credential,
+        Secret::Identity(_) => &mut new.identity_credential,
+    };
+    // One that was named for this time does not take the place of the one that is used without a name.
+    if !is_named || usual.is_none() {
+        *usual = Some(credential);
     }
     if old.as_ref() != Some(&new) {
         new.save(&place.dirs)?;

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 use crate::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
 
@@ -64,6 +65,39 @@ pub struct Finding {
     pub message: String,
 }
 
+/// What a new token is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenWish {
+    /// A name for people.
+    pub name: String,
+    /// What it may do, in a word that the place knows: `backup`, `restore`, `prune`, `all`.
+    pub preset: String,
+    /// When it ends, in seconds since 1970.
+    pub expires: Option<u64>,
+}
+
+/// A token that was made. It has no `Debug`.
+pub struct MadeToken {
+    /// Names it in lists and logs.
+    pub id: String,
+    /// The token itself.
+    pub token: Zeroizing<String>,
+    /// When it ends, in seconds since 1970.
+    pub expires: Option<u64>,
+}
+
+/// The tokens by which a place knows its users.
+pub trait Tokens {
+    /// The id in a token. Asks nobody.
+    fn id_of(&self, token: &str) -> Result<String, StoreError>;
+
+    /// Makes a token, which may do no more than the one in use.
+    fn create(&self, wish: &TokenWish) -> Result<MadeToken, StoreError>;
+
+    /// Revokes a token, in its own name. [`StoreErrorKind::Denied`] where the place does not accept it any more.
+    fn give_up(&self, token: &str) -> Result<(), StoreError>;
+}
+
 /// A place that keeps chunks.
 ///
 /// - `put` never replaces other bytes, is idempotent, and is durable when it returns.
@@ -93,6 +127,15 @@ pub trait ChunkStore: Send + Sync {
 
     /// What this place does and does not guarantee.
     fn check(&self) -> Result<Vec<Finding>, StoreError>;
+
+    /// Goes on with the API token that a credential holds, where the place knows its users by tokens and this one gave
+    /// none himself. Calls in flight end with what they began with.
+    fn use_token(&self, _token: &str) {}
+
+    /// The tokens of the place, if it makes and revokes some.
+    fn tokens(&self) -> Option<&dyn Tokens> {
+        None
+    }
 
     /// How many calls the store works on at the same time; more callers wait.
     fn parallelism(&self) -> usize;

@@ -15,6 +15,7 @@ mod identity;
 mod location;
 mod refusal;
 mod settings;
+mod tokens;
 
 use obnam_plugin::{
     Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, Guest, GuestStore, OPENED, OptionHelp,
@@ -120,3 +121,4 @@ impl GuestStore for ServerStore {
 }
 
 obnam_plugin::export!(PresignClient);
+obnam_plugin::export_tokens!(PresignClient);

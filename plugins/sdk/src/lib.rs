@@ -1,6 +1,7 @@
 //! What storage plugins have in common.
 //!
 //! - The contract (`wit/chunk-store.wit`) as Rust types: implement [`Guest`] and [`GuestStore`], and end with [`export!`].
+//! - [`tokens`]: the optional interface of places that give out tokens (`wit/tokens.wit`), with [`export_tokens!`].
 //! - [`http`]: a request and its answer over `wasi:http`, bodies spliced.
 //! - [`url`]: hosts, paths and queries.
 //! - [`chunk`]: the names of chunks.
@@ -39,6 +40,38 @@ pub mod bindings {
     });
 }
 
+/// What `wit-bindgen` makes of the optional interface for tokens.
+#[allow(missing_docs)]
+pub mod token_bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "obnam:chunk-store/token-plugin",
+        pub_export_macro: true,
+        export_macro_name: "export_token_bindings",
+        default_bindings_module: "obnam_plugin::token_bindings",
+    });
+}
+
+pub use token_bindings::exports::obnam::chunk_store::tokens;
+
+impl From<Error> for tokens::TokenError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Denied(message) => tokens::TokenError::Denied(message),
+            Error::Invalid(message) => tokens::TokenError::Invalid(message),
+            Error::Quota(message) => tokens::TokenError::Quota(message),
+            Error::Unavailable(error) => tokens::TokenError::Unavailable((error.message, error.delay_ms)),
+            Error::NotFound(message)
+            | Error::NotInitialised(message)
+            | Error::AlreadyInitialised(message)
+            | Error::Corrupt(message)
+            | Error::Archived(message)
+            | Error::Unsupported(message)
+            | Error::Other(message) => tokens::TokenError::Other(message),
+        }
+    }
+}
+
 pub use bindings::exports::obnam::chunk_store::chunk_store::{
     Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, Guest, GuestStore,
     OptionHelp, Page, PutOutcome, RemoveOutcome, Severity, Store, UnavailableError,
@@ -50,6 +83,14 @@ pub use bindings::wasi;
 macro_rules! export {
     ($plugin:ident) => {
         $crate::bindings::export_bindings!($plugin with_types_in $crate::bindings);
+    };
+}
+
+/// Exports a type that implements [`tokens::Guest`] as the interface for tokens, beside [`export!`].
+#[macro_export]
+macro_rules! export_tokens {
+    ($plugin:ident) => {
+        $crate::token_bindings::export_token_bindings!($plugin with_types_in $crate::token_bindings);
     };
 }
 

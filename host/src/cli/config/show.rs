@@ -112,6 +112,9 @@ fn entries(global: &Global) -> Result<Vec<Entry>, Failure> {
         }
     }
     add("repository-id", json!(global.repository_id), settings.origin("repository_id"));
+    if global.credential.is_some() {
+        add("credential", json!(global.credential), settings.origin("credential"));
+    }
     if let Some(identity) = &global.identity {
         let unused = if global.identity_is_overruled() { " (only for init: the passphrase below is used)" } else { "" };
         let text = format!("{}{unused}", identity.display());

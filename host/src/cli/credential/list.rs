@@ -1,0 +1,72 @@
+//! `obnam credential list`.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::super::output::{Output, printable, size};
+use super::super::{Failure, Global, exit};
+use crate::credential::Kind;
+use crate::format::Time;
+use crate::repository::credentials::Listed;
+
+/// List the credentials in the repository.
+///
+/// Which client and token are in one is told of those that the passphrase or identity in use opens.
+#[derive(Debug, Args)]
+pub struct Arguments {}
+
+pub fn run(global: &Global, _: &Arguments, output: &mut Output) -> Result<u8, Failure> {
+    let (repository, secret) = global.repository_and_secret()?;
+    let credentials = repository.credentials(&secret)?;
+    let warnings = repository.warnings.all();
+    output.warnings(&warnings);
+    if output.json {
+        let list: Vec<Value> = credentials.iter().map(document).collect();
+        output.document("ok", &warnings, json!({ "credentials": list }))?;
+        return Ok(exit::OK);
+    }
+    for credential in &credentials {
+        output.line(line(credential))?;
+    }
+    output.flush()?;
+    Ok(exit::OK)
+}
+
+fn kind(credential: &Listed) -> &'static str {
+    credential.kind.map_or("unknown", Kind::as_str)
+}
+
+fn document(credential: &Listed) -> Value {
+    let opened = credential.opened.as_ref();
+    json!({
+        "id": credential.id.to_string(),
+        "kind": kind(credential),
+        "size": credential.size,
+        "stored": credential.stored.map(|time| Time::from(time).to_rfc3339()),
+        "in_use": credential.in_use,
+        "opens": opened.is_some(),
+        "client": opened.and_then(|opened| opened.client.as_ref()),
+        "has_token": opened.map(|opened| opened.has_token),
+        "token": opened.and_then(|opened| opened.token.as_ref()),
+    })
+}
+
+fn line(credential: &Listed) -> String {
+    let stored = credential.stored.map_or_else(|| "-".into(), |time| Time::from(time).to_rfc3339());
+    let mut words = Vec::new();
+    if credential.in_use {
+        words.push("in use".to_owned());
+    }
+    if let Some(opened) = &credential.opened {
+        words.extend(opened.client.as_ref().map(|name| format!("client {}", printable(name.as_bytes()))));
+        match &opened.token {
+            Some(token) => words.push(format!("token {}", printable(token.as_bytes()))),
+            None if opened.has_token => words.push("with a token".into()),
+            None => {}
+        }
+    } else {
+        words.push("does not open with this secret".into());
+    }
+    let size = size(credential.size);
+    format!("{}  {:<10}  {size:>8}  {stored:<30}  {}", credential.id, kind(credential), words.join(", "))
+}

@@ -77,6 +77,7 @@ fn inherit(profile: &mut Profile, parent: &Profile) {
     take!(
         "backend" backend,
         "repository-id" repository_id,
+        "credential" credential,
         "ca-file" ca_file,
         "plain-http" plain_http,
         "repository" repository,

@@ -119,8 +119,10 @@ impl Repository {
     }
 
     /// Reads and verifies snapshots, oldest first. What cannot be used is warned about and left out, and so is history
-    /// that looks rolled back or forked.
+    /// that looks rolled back or forked. Where none can be used because the store denies it, that is the error: it must
+    /// not look as if there were none.
     pub fn snapshots(&self, listing: &Listing) -> Result<Vec<SnapshotInfo>, RepositoryError> {
+        let denied = Mutex::new(None);
         let mut snapshots: Vec<SnapshotInfo> = self
             .in_parallel(&listing.snapshots, |info| {
                 let name = ChunkName { label: info.label.clone(), id: info.id };
@@ -138,6 +140,9 @@ impl Repository {
                     }
                     Err(why) => {
                         self.warnings.chunk("snapshot-unusable", &name, format!("it is ignored: {why}"));
+                        if why.is_denied() {
+                            *denied.lock().expect("no panic while the lock is held") = Some(why);
+                        }
                         None
                     }
                 }
@@ -145,6 +150,10 @@ impl Repository {
             .into_iter()
             .flatten()
             .collect();
+        let denied = denied.into_inner().expect("no panic while the lock is held");
+        if let Some(why) = denied.filter(|_| snapshots.is_empty()) {
+            return Err(why);
+        }
         self.leave_out_removed(&mut snapshots);
         snapshots.sort_by_key(|info| (info.snapshot.started, info.snapshot.sequence, info.id));
         self.check_history(&snapshots)?;

@@ -28,7 +28,7 @@ use crate::format::{FormatError, WriterTag};
 use crate::index::run::RunError;
 use crate::local::chunks::ChunkCache;
 use crate::local::{Dirs, LocalError};
-use crate::store::{ChunkStore, StoreError};
+use crate::store::{ChunkStore, StoreError, StoreErrorKind};
 
 pub use warnings::{Warning, Warnings};
 
@@ -214,6 +214,13 @@ fn needed(credential: &ChunkId, is_last: bool) -> String {
         "is the one that this run has opened the repository with; open it with another one, or name that by --credential ID"
     };
     format!("the credential {credential} {why}. Nothing was removed; --force removes it all the same")
+}
+
+impl RepositoryError {
+    /// Whether the store denies it to this user: what is there may be as it should be.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, RepositoryError::Store(error) if error.kind == StoreErrorKind::Denied)
+    }
 }
 
 /// A chunk's label and id.

@@ -196,6 +196,7 @@ fn find_credential(
     listed.retain(|info| info.size <= MAX_AGE_FILE && Some(info.id) != pinned);
     listed.sort_by_key(|info| (info.stored, info.id));
     let mut wrong = Vec::new();
+    let mut denied = None;
     // What costs nothing to refuse does not count, so that nobody can bury the right one below others.
     let is_costly = matches!(secret, Secret::Passphrase(_));
     for info in &listed {
@@ -207,6 +208,7 @@ fn find_credential(
             Err(error) => {
                 let name = ChunkName { label: label.clone(), id: info.id };
                 warnings.chunk("credential-unreadable", &name, error.to_string());
+                denied = denied.or(Some(error.into()).filter(RepositoryError::is_denied));
                 continue;
             }
         };
@@ -218,6 +220,7 @@ fn find_credential(
                     Err(why) => {
                         let name = ChunkName { label: label.clone(), id: info.id };
                         warnings.chunk("credential-unusable", &name, why.to_string());
+                        denied = denied.or(Some(why).filter(RepositoryError::is_denied));
                     }
                 }
             }
@@ -228,6 +231,10 @@ fn find_credential(
                 warnings.chunk("credential-unusable", &name, why.to_string());
             }
         }
+    }
+    if let (Some(denied), []) = (denied, wrong.as_slice()) {
+        // Whoever may not read the right one is not told that there is none.
+        return Err(denied);
     }
     match wrong.as_slice() {
         [only] => Err(wrong_secret(secret, *only)),
@@ -332,6 +339,7 @@ fn load_roster(
     let count = listed.len();
     let mut best: Option<(ChunkId, Roster)> = None;
     let mut conflict = None;
+    let mut denied = None;
     for info in listed {
         let name = ChunkName { label: label.clone(), id: info.id };
         if info.size > MAX_ROSTER {
@@ -342,6 +350,7 @@ fn load_roster(
             Ok(chunk) => chunk,
             Err(error) => {
                 warnings.chunk("roster-unusable", &name, error.to_string());
+                denied = denied.or(Some(error).filter(RepositoryError::is_denied));
                 continue;
             }
         };
@@ -360,7 +369,7 @@ fn load_roster(
             _ => best = Some((info.id, roster)),
         }
     }
-    let (_, roster) = best.ok_or(RepositoryError::NoRoster { count })?;
+    let (_, roster) = best.ok_or(denied.unwrap_or(RepositoryError::NoRoster { count }))?;
     if let Some((epoch, first, second)) = conflict.filter(|(epoch, ..)| *epoch == roster.epoch) {
         return Err(RepositoryError::RosterConflict { epoch, first, second });
     }

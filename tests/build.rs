@@ -3,7 +3,7 @@
 include!("../plugins/build_support.rs");
 
 /// The folders, and the names of the libraries in them.
-const GUESTS: [&str; 2] = ["http", "misbehaving"];
+const GUESTS: [&str; 3] = ["broken", "http", "misbehaving"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

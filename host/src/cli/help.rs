@@ -12,7 +12,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Restore", &["restore", "cat"]),
     ("Look", &["snapshots", "ls", "find", "diff", "stats"]),
     ("Keep in order", &["check", "tag", "credential", "chunks"]),
-    ("This program", &["config", "version", "completions", "man"]),
+    ("This program", &["config", "plugin", "version", "completions", "man"]),
 ];
 
 /// Commands that stand in no group.

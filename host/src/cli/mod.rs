@@ -20,6 +20,7 @@ mod ls;
 mod man;
 mod network;
 mod output;
+mod plugin;
 mod progress;
 mod restore;
 mod select;
@@ -158,6 +159,7 @@ enum Command {
     Check(check::Arguments),
     Credential(credential::Arguments),
     Config(config::Arguments),
+    Plugin(plugin::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
     Version(version::Arguments),
@@ -180,6 +182,7 @@ impl Command {
             Command::Check(_) => "check",
             Command::Credential(_) => "credential",
             Command::Config(_) => "config",
+            Command::Plugin(_) => "plugin",
             Command::Completions(_) => "completions",
             Command::Man(_) => "man",
             Command::Version(_) => "version",
@@ -190,7 +193,7 @@ impl Command {
     fn uses_profile(&self) -> bool {
         match self {
             Command::Config(arguments) => arguments.uses_profile(),
-            Command::Version(_) | Command::Completions(_) | Command::Man(_) => false,
+            Command::Version(_) | Command::Completions(_) | Command::Man(_) | Command::Plugin(_) => false,
             _ => true,
         }
     }
@@ -234,6 +237,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Check(arguments) => check::run(global, arguments, output),
         Command::Credential(arguments) => credential::run(global, arguments, output),
         Command::Config(arguments) => config::run(global, arguments, output),
+        Command::Plugin(arguments) => plugin::run(global, arguments, output),
         Command::Completions(arguments) => completions::run(arguments, output),
         Command::Man(arguments) => man::run(arguments, output),
         Command::Version(arguments) => version::run(global, arguments, output),

@@ -48,6 +48,25 @@ pub(super) struct Blueprint {
     pub(super) opened: AtomicBool,
 }
 
+impl Blueprint {
+    /// The same for a place that nobody has opened yet.
+    pub(super) fn renewed(&self) -> Self {
+        Blueprint {
+            component: self.component.clone(),
+            plugin: self.plugin.clone(),
+            grants: self.grants.clone(),
+            client: self.client.clone(),
+            location: self.location.clone(),
+            options: self.options.clone(),
+            put_streams: self.put_streams,
+            limits: self.limits,
+            redaction: self.redaction.clone(),
+            tells_opened: self.tells_opened,
+            opened: AtomicBool::new(false),
+        }
+    }
+}
+
 /// The option by which a plugin learns that another instance has opened the place, so that it need not look again.
 pub(super) const OPENED: &str = "opened";
 
@@ -58,7 +77,7 @@ pub(super) enum Call {
     Plan,
     Init,
     Open,
-    Put { label: String, id: String, bytes: Bytes },
+    Put { label: String, id: String, size: u64, bytes: Bytes },
     Get { label: String, id: String, range: Option<contract::ByteRange> },
     Stat { label: String, id: String },
     List { filter: String, after: Option<String>, limit: u32 },
@@ -166,7 +185,7 @@ impl Instance {
                 self.open(false).await?;
                 Ok(Answer::Done)
             }
-            Call::Put { label, id, bytes } => self.put(&label, &id, bytes).await,
+            Call::Put { label, id, size, bytes } => self.put(&label, &id, size, bytes).await,
             Call::Get { label, id, range } => self.get(&label, &id, range).await,
             Call::Stat { label, id } => {
                 let place = self.place().await?;
@@ -257,9 +276,9 @@ impl Instance {
         Ok(place)
     }
 
-    async fn put(&mut self, label: &str, id: &str, bytes: Bytes) -> Result<Answer, Failure> {
+    /// Hands over `bytes`, announced as `size` of them.
+    async fn put(&mut self, label: &str, id: &str, size: u64, bytes: Bytes) -> Result<Answer, Failure> {
         let place = self.place().await?;
-        let size = bytes.len() as u64;
         let mut taken = None;
         let content = if self.blueprint.put_streams {
             let (stream, counter) = ChunkStream::new(bytes, self.store.data().progress.clone());

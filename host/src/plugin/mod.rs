@@ -17,6 +17,7 @@
 mod aws;
 mod bindings;
 mod component_cache;
+pub mod conformance;
 mod engine;
 mod failure;
 mod fit;

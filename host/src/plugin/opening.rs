@@ -81,6 +81,22 @@ pub fn inspect(source: &PluginSource, cache_dir: Option<&Path>, limits: &Limits)
 /// The place itself is not touched yet: that is what [`init`](crate::store::ChunkStore::init) and
 /// [`open`](crate::store::ChunkStore::open) of the answer are for.
 pub fn open_store(spec: &StoreSpec) -> Result<PluginStore, StoreError> {
+    let Prepared { pool, info, renewal } = prepare(spec)?;
+    Ok(PluginStore::new(pool, info, spec.create_dir, renewal))
+}
+
+/// A plugin with its grants.
+pub(super) struct Prepared {
+    /// Its workers.
+    pub(super) pool: Pool,
+    /// What it says that it is.
+    pub(super) info: PluginInfo,
+    /// How its keys are read again.
+    renewal: Option<Renewal>,
+}
+
+/// What [`open_store`] does, without a store around it.
+pub(super) fn prepare(spec: &StoreSpec) -> Result<Prepared, StoreError> {
     let loaded = Loaded::new(&spec.source, spec.cache_dir.as_deref(), spec.limits)?;
     let info = &loaded.info;
     let location = location::parse(&spec.location, &info.name, &info.schemes)?;
@@ -125,7 +141,7 @@ pub fn open_store(spec: &StoreSpec) -> Result<PluginStore, StoreError> {
             Ok((options, redaction))
         }) as Renewal
     });
-    Ok(PluginStore::new(pool, loaded.info, spec.create_dir, renewal))
+    Ok(Prepared { pool, info: loaded.info, renewal })
 }
 
 /// Reads the options of a plugin again that can change while it runs: keys.

@@ -32,20 +32,8 @@ impl Pool {
 
     /// A pool of the same size whose instances get other options.
     pub(super) fn with(&self, options: Vec<(String, String)>, redaction: Redaction) -> Self {
-        let old = &self.blueprint;
-        let blueprint = Blueprint {
-            component: old.component.clone(),
-            plugin: old.plugin.clone(),
-            grants: old.grants.clone(),
-            client: old.client.clone(),
-            location: old.location.clone(),
-            options,
-            put_streams: old.put_streams,
-            limits: old.limits,
-            redaction,
-            tells_opened: old.tells_opened,
-            opened: AtomicBool::new(old.opened.load(Ordering::Relaxed)),
-        };
+        let opened = AtomicBool::new(self.blueprint.opened.load(Ordering::Relaxed));
+        let blueprint = Blueprint { options, redaction, opened, ..self.blueprint.renewed() };
         Pool::new(blueprint, self.size)
     }
 

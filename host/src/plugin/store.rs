@@ -154,7 +154,8 @@ impl ChunkStore for PluginStore {
             return Err(StoreError::new(StoreErrorKind::Invalid, message));
         }
         let (label, id) = chunk(label, id);
-        self.call(&doing, &Call::Put { label, id, bytes }, |answer| match answer {
+        let size = bytes.len() as u64;
+        self.call(&doing, &Call::Put { label, id, size, bytes }, |answer| match answer {
             Answer::Put(contract::PutOutcome::Stored) => Ok(PutOutcome::Stored),
             Answer::Put(contract::PutOutcome::AlreadyPresent) => Ok(PutOutcome::AlreadyPresent),
             _ => mismatch(),

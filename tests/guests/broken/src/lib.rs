@@ -1,0 +1,279 @@
+//! A plugin for directories that breaks one promise of the contract: the one that its option `fault` names. Without it,
+//! it keeps them all (but for power failures). Locations are `broken:` and the path of a directory.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use obnam_plugin::error::unavailable;
+use obnam_plugin::wasi::random::random::get_random_u64;
+use obnam_plugin::{
+    Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, Guest, GuestStore,
+    OptionHelp, Page, PutOutcome, RemoveOutcome, Severity, Store, chunk,
+};
+
+struct Broken;
+
+static DESCRIBED: AtomicU32 = AtomicU32::new(0);
+
+fn fault(options: &[(String, String)]) -> String {
+    options.iter().find(|(name, _)| name == "fault").map(|(_, value)| value.clone()).unwrap_or_default()
+}
+
+fn directory(location: &str) -> PathBuf {
+    PathBuf::from(location.strip_prefix("file:").unwrap_or(location))
+}
+
+impl Guest for Broken {
+    type Store = Place;
+
+    fn describe() -> Description {
+        let option = OptionHelp {
+            name: "fault".into(),
+            help: "What to do wrong.".into(),
+            required: false,
+            secret: false,
+            environment: None,
+        };
+        Description {
+            name: "broken".into(),
+            version: format!("0.1.{}", DESCRIBED.fetch_add(1, Ordering::Relaxed) / 1000),
+            summary: "Breaks a promise.".into(),
+            schemes: vec!["file".into()],
+            options: vec![option],
+            bodies: Bodies::Bytes,
+        }
+    }
+
+    fn plan(location: String, options: Vec<(String, String)>) -> Result<Grants, Error> {
+        let fault = fault(&options);
+        if fault == "plan-traps" && location.contains(':') {
+            panic!("what a location");
+        }
+        if fault != "takes-any-option" && options.iter().any(|(name, _)| name != "fault") {
+            return Err(Error::Invalid("there is no such option".into()));
+        }
+        let path = if fault == "plan-changes" { format!("{location}/{}", get_random_u64()) } else { location };
+        Ok(Grants { directories: vec![DirectoryWish { path, read_only: false }], origins: Vec::new() })
+    }
+}
+
+struct Place {
+    root: PathBuf,
+    fault: String,
+    /// For `forgets`.
+    memory: RefCell<BTreeMap<String, Vec<u8>>>,
+}
+
+impl Place {
+    fn at(location: &str, options: &[(String, String)]) -> Self {
+        Place { root: directory(location), fault: fault(options), memory: RefCell::default() }
+    }
+
+    fn is(&self, fault: &str) -> bool {
+        self.fault == fault
+    }
+
+    fn path(&self, label: &str, id: &str) -> PathBuf {
+        self.root.join(label).join(id)
+    }
+
+    fn read(&self, label: &str, id: &str) -> Result<Vec<u8>, Error> {
+        if self.is("forgets")
+            && let Some(bytes) = self.memory.borrow().get(&format!("{label}/{id}"))
+        {
+            return Ok(bytes.clone());
+        }
+        fs::read(self.path(label, id)).map_err(|error| match error.kind() {
+            ErrorKind::NotFound if self.is("absent-is-other") => Error::Other("it is not there".into()),
+            ErrorKind::NotFound => Error::NotFound("it is not there".into()),
+            _ => Error::Other(error.to_string()),
+        })
+    }
+
+    /// All chunks in order.
+    fn all(&self) -> Vec<(String, String, u64)> {
+        let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+        let name = |path: PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut all = Vec::new();
+        for label in entries(&self.root).map(|entry| name(entry.path())).filter(|name| chunk::is_label(name)) {
+            for entry in entries(&self.root.join(&label)) {
+                let id = name(entry.path());
+                if let Some(size) = entry.metadata().ok().map(|metadata| metadata.len()).filter(|_| chunk::is_id(&id)) {
+                    all.push((label.clone(), id, size));
+                }
+            }
+        }
+        if self.is("lists-as-texts") {
+            all.sort_by_key(|(label, id, _)| format!("{label}/{id}"));
+        } else {
+            all.sort();
+        }
+        if self.is("lists-a-thousand") {
+            all.truncate(1000);
+        }
+        all
+    }
+}
+
+fn io(error: std::io::Error) -> Error {
+    Error::Other(error.to_string())
+}
+
+impl GuestStore for Place {
+    fn init(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
+        let place = Place::at(&location, &options);
+        if !place.all().is_empty() {
+            match place.fault.as_str() {
+                "init-wipes" => {
+                    for (label, id, _) in place.all() {
+                        fs::remove_file(place.path(&label, &id)).map_err(io)?;
+                    }
+                }
+                _ => return Err(Error::AlreadyInitialised("there are chunks".into())),
+            }
+        }
+        if place.is("init-once") && place.root.join("MARKER").exists() {
+            return Err(Error::AlreadyInitialised("it was prepared before".into()));
+        }
+        fs::write(place.root.join("MARKER"), "x").map_err(io)?;
+        Ok(Store::new(place))
+    }
+
+    fn open(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
+        let place = Place::at(&location, &options);
+        if !place.root.join("MARKER").exists() && !place.is("opens-anything") {
+            return Err(Error::NotInitialised("it was never prepared".into()));
+        }
+        Ok(Store::new(place))
+    }
+
+    fn put(&self, label: String, id: String, size: u64, content: Content) -> Result<PutOutcome, Error> {
+        let Content::Bytes(mut bytes) = content else { return Err(Error::Unsupported("bytes, please".into())) };
+        if bytes.len() as u64 != size && !self.is("takes-any-size") {
+            return Err(Error::Invalid("that is another size".into()));
+        }
+        match self.fault.as_str() {
+            "no-empty-chunks" if bytes.is_empty() => return Err(Error::Invalid("there is nothing in it".into())),
+            "no-large-chunks" if bytes.len() > 32 << 20 => return Err(Error::Quota("that is too much".into())),
+            "short-labels" if label.len() > 32 => return Err(Error::Invalid("what a label".into())),
+            "text-only" => bytes.retain(|byte| *byte != b'\r'),
+            "forgets" => {
+                self.memory.borrow_mut().insert(format!("{label}/{id}"), bytes);
+                return Ok(PutOutcome::Stored);
+            }
+            _ => {}
+        }
+        let path = self.path(&label, &id);
+        fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(io)?;
+        if let Ok(there) = fs::metadata(&path) {
+            match self.fault.as_str() {
+                "replaces" => {}
+                "once-only" => return Err(Error::Other("it is there already".into())),
+                _ if there.len() == bytes.len() as u64 => return Ok(PutOutcome::AlreadyPresent),
+                _ => return Err(Error::Corrupt("it is there with another size".into())),
+            }
+        }
+        let temporary = if self.is("one-at-a-time") { "tmp".to_owned() } else { format!("tmp-{}", get_random_u64()) };
+        let temporary = path.with_file_name(temporary);
+        if self.is("one-at-a-time") && temporary.exists() {
+            return Err(Error::Denied("somebody else writes".into()));
+        }
+        fs::write(&temporary, &bytes).map_err(io)?;
+        fs::rename(&temporary, &path).map_err(io)?;
+        Ok(PutOutcome::Stored)
+    }
+
+    fn get(&self, label: String, id: String, range: Option<ByteRange>) -> Result<Content, Error> {
+        let mut bytes = self.read(&label, &id)?;
+        if self.is("flips-a-bit") && bytes.len() > 60_000 {
+            bytes[50_000] ^= 1;
+        }
+        let Some(ByteRange { offset, length }) = range else { return Ok(Content::Bytes(bytes)) };
+        if self.is("ignores-ranges") {
+            bytes.truncate(usize::try_from(length).unwrap_or(0));
+            return Ok(Content::Bytes(bytes));
+        }
+        let end = offset.checked_add(length);
+        match end.filter(|end| *end <= bytes.len() as u64) {
+            Some(_) if length == 0 && self.is("no-empty-ranges") => Err(Error::Invalid("that is nothing".into())),
+            Some(end) => {
+                let (start, end) = (usize::try_from(offset).unwrap_or(0), usize::try_from(end).unwrap_or(0));
+                Ok(Content::Bytes(bytes[start..end].to_vec()))
+            }
+            None if self.is("unavailable-ranges") => Err(unavailable("not now".into(), None)),
+            None if self.is("cuts-ranges") => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                let mut rest = bytes[start..].to_vec();
+                // As long as was asked for, so that the host does not see it.
+                rest.resize(usize::try_from(length).unwrap_or(0).min(1 << 20), 0);
+                Ok(Content::Bytes(rest))
+            }
+            None => Err(Error::Invalid("that is past the end".into())),
+        }
+    }
+
+    fn stat(&self, label: String, id: String) -> Result<ChunkInfo, Error> {
+        let size = self.read(&label, &id)?.len() as u64;
+        let size = if self.is("stat-lies") { size + 1 } else { size };
+        Ok(ChunkInfo { label, id, size, stored: None })
+    }
+
+    fn list(&self, filter: String, after: Option<String>, limit: u32) -> Result<Page, Error> {
+        let passes = |label: &str| match self.fault.as_str() {
+            "prefix-without-dot" => label.starts_with(filter.trim_end_matches('.')),
+            _ => chunk::passes(&filter, label),
+        };
+        let all: Vec<_> = self.all().into_iter().filter(|(label, _, _)| passes(label)).collect();
+        let limit = if self.is("long-pages") { limit as usize + 1 } else { limit as usize };
+        let start = match (&after, self.fault.as_str()) {
+            (None, _) => 0,
+            (Some(after), "counts") => after.parse().unwrap_or(0),
+            (Some(after), "lists-as-texts") => {
+                all.iter().filter(|(label, id, _)| format!("{label}/{id}") <= *after).count()
+            }
+            (Some(after), "repeats") => all.iter().filter(|(label, id, _)| format!("{label} {id}") < *after).count(),
+            (Some(after), _) => all.iter().filter(|(label, id, _)| format!("{label} {id}") <= *after).count(),
+        };
+        let page: Vec<_> = all.iter().skip(start).take(limit).collect();
+        let more = start + page.len() < all.len();
+        let next = page.last().filter(|_| more).map(|(label, id, _)| match self.fault.as_str() {
+            "counts" => (start + page.len()).to_string(),
+            "lists-as-texts" => format!("{label}/{id}"),
+            _ => format!("{label} {id}"),
+        });
+        let chunks = page.into_iter().map(|(label, id, size)| ChunkInfo {
+            label: label.clone(),
+            id: id.clone(),
+            size: *size,
+            stored: None,
+        });
+        Ok(Page { chunks: chunks.collect(), next })
+    }
+
+    fn remove(&self, label: String, id: String) -> Result<RemoveOutcome, Error> {
+        let path = self.path(&label, &id);
+        if !path.exists() && self.is("misses-what-is-gone") {
+            return Err(Error::NotFound("it is not there".into()));
+        }
+        if !self.is("keeps") && path.exists() {
+            fs::remove_file(path).map_err(io)?;
+        }
+        Ok(RemoveOutcome::Removed)
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, Error> {
+        if self.is("check-leaves-things") {
+            let path = self.path("check", &"0".repeat(64));
+            fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(io)?;
+            fs::write(path, "x").map_err(io)?;
+        }
+        let code = if self.is("odd-codes") { "What?" } else { "fine" };
+        Ok(vec![Finding { severity: Severity::Info, code: code.into(), message: "all is well".into() }])
+    }
+}
+
+obnam_plugin::export!(Broken);

@@ -132,6 +132,15 @@ impl Store {
         }
     }
 
+    /// All chunks whose label begins with this text, in ascending order, where the store tells them in one answer.
+    pub async fn list_at_once(&self, tenant: &TenantName, beginning: &str) -> Result<Option<Vec<Stat>>, StoreError> {
+        match self {
+            Store::S3(s3) => s3.list_at_once(tenant, beginning).await,
+            // To list label by label costs nothing there.
+            Store::Directory(_) => Ok(None),
+        }
+    }
+
     /// At most `limit` chunks of a label in ascending order, behind `after`; and whether there are more.
     pub async fn list(
         &self,

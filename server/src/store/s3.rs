@@ -126,6 +126,31 @@ impl S3Store {
         Ok(labels)
     }
 
+    /// All chunks whose label begins with this text, in ascending order; none where they do not fit on one page.
+    pub async fn list_at_once(&self, tenant: &TenantName, beginning: &str) -> Result<Option<Vec<Stat>>, StoreError> {
+        let prefix = tenant_prefix(&self.prefix, tenant);
+        let page = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(format!("{prefix}{beginning}"))
+            .max_keys(PAGE)
+            .send()
+            .await
+            .map_err(|error| failed(format!("list {beginning}* of tenant {tenant}"), error))?;
+        if page.is_truncated() == Some(true) {
+            return Ok(None);
+        }
+        let chunk = |object: &Object| {
+            let (label, _) = object.key()?.strip_prefix(&prefix)?.split_once('/')?;
+            stat(&format!("{prefix}{label}/"), &label.parse().ok()?, object)
+        };
+        let mut chunks: Vec<Stat> = page.contents().iter().filter_map(chunk).collect();
+        // The store sorts `data.x/` before `data/`.
+        chunks.sort_unstable_by(|one, other| (&one.label, &one.id).cmp(&(&other.label, &other.id)));
+        Ok(Some(chunks))
+    }
+
     /// At most `limit` chunks of a label in ascending order, behind `after`; and whether there are more.
     pub async fn list(
         &self,

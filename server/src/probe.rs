@@ -66,6 +66,9 @@ pub enum ProbeError {
 const LONGEST: Duration = Duration::from_secs(30);
 
 const RIGHT: &[u8] = b"obnam-server probes its store: these bytes are announced\n";
+/// What another object consists of; longer than the announced bytes, so that its size tells it from them.
+const OTHER: &[u8] =
+    b"obnam-server probes its store: this is another object, which nobody may copy by an URL to store\n";
 const WRONG: &[u8] = b"obnam-server probes its store: those bytes are not so....";
 
 /// Makes requests as clients would, with small objects outside of every tenant, and removes them again.
@@ -75,12 +78,13 @@ pub async fn probe(store: &S3Store) -> Result<Verdict, ProbeError> {
     let mut name = [0; 8];
     getrandom::fill(&mut name).map_err(|_| ProbeError::Random)?;
     let key = store.scratch_key(&hex::encode(name));
-    let probe = Probe { store, http: client()?, key };
+    let other = format!("{key}-other");
+    let probe = Probe { store, http: client()?, key, other };
     let result = probe.run().await;
     // Whatever happened, nothing shall stay.
-    let removed = store.delete(&probe.key).await;
+    let removed = [store.delete(&probe.key).await, store.delete(&probe.other).await];
     let verdict = result?;
-    removed?;
+    removed.into_iter().collect::<Result<(), _>>()?;
     Ok(verdict)
 }
 
@@ -101,6 +105,8 @@ struct Probe<'a> {
     store: &'a S3Store,
     http: Http,
     key: String,
+    /// Where another object lies.
+    other: String,
 }
 
 impl Probe<'_> {
@@ -113,9 +119,9 @@ impl Probe<'_> {
             ("other bytes without the checksum's header", WRONG, &all[..2]),
             ("other bytes without any signed header", WRONG, &[]),
         ];
-        let mut findings = Vec::new();
+        let mut findings = vec![self.copy(&all).await?];
         for (tried, bytes, headers) in attacks {
-            let status = self.put(&self.access()?, bytes, headers).await?;
+            let status = self.put(&self.access()?, bytes, headers, None).await?;
             let stored = self.store.head(&self.key).await?;
             let good = !status.is_success() && stored.is_none();
             let what = if stored.is_some() { "and something was stored" } else { "and nothing was stored" };
@@ -125,14 +131,14 @@ impl Probe<'_> {
             }
         }
         let binds = findings.iter().all(|finding| finding.good);
-        let status = self.put(&self.access()?, RIGHT, &all).await?;
+        let status = self.put(&self.access()?, RIGHT, &all, None).await?;
         if !status.is_success() {
             return Err(ProbeError::Refused(status));
         }
         let stored = self.store.head(&self.key).await?.is_some_and(|(size, _)| size == RIGHT.len() as u64);
         let saw = if stored { "it is there" } else { "it is not there" };
         findings.push(Finding { tried: "the announced bytes", good: stored, saw: saw.to_owned() });
-        let status = self.put(&self.access()?, RIGHT, &all).await?;
+        let status = self.put(&self.access()?, RIGHT, &all, None).await?;
         let create_only = status == StatusCode::PRECONDITION_FAILED;
         findings.push(Finding {
             tried: "the announced bytes again",
@@ -142,18 +148,47 @@ impl Probe<'_> {
         Ok(Verdict { binds: binds && stored, create_only, findings })
     }
 
+    /// Asks for a copy of another object, by a header that is not signed. A store may refuse that or not hear it.
+    async fn copy(&self, all: &[&str]) -> Result<Finding, ProbeError> {
+        let access = self.store.signer.put(&self.other, &ChunkId::of(OTHER), OTHER.len() as u64)?;
+        let status = self.put(&access, OTHER, all, None).await?;
+        if !status.is_success() {
+            return Err(ProbeError::Refused(status));
+        }
+        let source = self.store.copy_source(&self.other);
+        let status = self.put(&self.access()?, RIGHT, all, Some(("x-amz-copy-source", &source))).await?;
+        let stored = self.store.head(&self.key).await?;
+        self.store.delete(&self.key).await?;
+        let what = match stored {
+            None => "and nothing was stored",
+            Some((size, _)) if size == RIGHT.len() as u64 => "and the announced bytes were stored",
+            Some(_) => "and something else was stored",
+        };
+        let good = stored.is_none_or(|(size, _)| size == RIGHT.len() as u64);
+        Ok(Finding { tried: "a copy of another object", good, saw: format!("answered {status}, {what}") })
+    }
+
     fn access(&self) -> Result<Access, SigningError> {
         self.store.signer.put(&self.key, &ChunkId::of(RIGHT), RIGHT.len() as u64)
     }
 
-    /// Sends these bytes with those of the headers that are named.
-    async fn put(&self, access: &Access, bytes: &[u8], headers: &[&str]) -> Result<StatusCode, ProbeError> {
+    /// Sends these bytes with those of the headers that are named, and perhaps with one that is not signed.
+    async fn put(
+        &self,
+        access: &Access,
+        bytes: &[u8],
+        headers: &[&str],
+        unsigned: Option<(&str, &str)>,
+    ) -> Result<StatusCode, ProbeError> {
         let mut request = Request::put(&access.url);
         // The length is that of the bytes, whatever was announced.
         for (name, value) in
             access.headers.iter().filter(|(name, _)| **name != "content-length" && headers.contains(name))
         {
             request = request.header(*name, value);
+        }
+        if let Some((name, value)) = unsigned {
+            request = request.header(name, value);
         }
         let failed = |why: &dyn std::fmt::Display| ProbeError::Request(why.to_string());
         let request = request.body(Full::new(Bytes::copy_from_slice(bytes))).map_err(|why| failed(&why))?;

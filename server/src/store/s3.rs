@@ -87,6 +87,11 @@ impl S3Store {
         format!("{}.probe/{name}", self.prefix)
     }
 
+    /// How a request to copy names an object.
+    pub fn copy_source(&self, key: &str) -> String {
+        format!("/{}/{key}", self.bucket)
+    }
+
     /// Whether the bucket answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let doing = || format!("list the bucket {}", self.bucket);

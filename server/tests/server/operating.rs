@@ -32,6 +32,7 @@ fn a_store_that_takes_wrong_bytes_gets_no_signed_urls() {
     for faults in [
         Faults { ignores_checksum: true, ..Faults::default() },
         Faults { stores_before_checking: true, ..Faults::default() },
+        Faults { copies_unsigned: true, ..Faults::default() },
     ] {
         let place = Place::new(faults, "");
         place.configure("uploads = \"never\"");

@@ -268,6 +268,10 @@ impl State {
     }
 
     fn carry_out(&mut self, request: &Arrived, target: &Target) -> Result<Response<Full<Bytes>>, Refused> {
+        let mut request = request.clone();
+        let copied = if self.faults.copies_unsigned { request.headers.remove("x-amz-copy-source") } else { None };
+        let copied = copied.map(|source| source.to_str().unwrap().to_owned());
+        let request = &request;
         authenticate(request, &self.access, clock(self.faults.clock_ahead), self.faults.token_expired)?;
         let about = if target.action == Action::List {
             request.parameter("prefix").unwrap_or_default()
@@ -280,6 +284,9 @@ impl State {
             return Err(refused::denied());
         }
         let (buckets, region) = (&mut self.buckets, &self.access.region);
+        if let Some(source) = &copied {
+            return buckets.copy(source, target);
+        }
         match target.action {
             Action::Get => buckets.get(request, target, &self.faults),
             Action::Head => buckets.head(request, target, &self.faults),

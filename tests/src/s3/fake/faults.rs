@@ -38,6 +38,8 @@ pub struct Faults {
     pub ignores_checksum: bool,
     /// PutObject stores the bytes first, compares them afterwards, and leaves them there (as s3s-fs does).
     pub stores_before_checking: bool,
+    /// PutObject with `x-amz-copy-source` copies, also where that header is not signed.
+    pub copies_unsigned: bool,
     /// PutObject answers 200 and keeps nothing.
     pub forgets: bool,
     /// HeadObject and GetObject do not tell checksums.

@@ -138,6 +138,16 @@ impl Buckets {
         answer(200, [("etag", etag)], Bytes::new())
     }
 
+    /// Stores what another object (`/BUCKET/KEY`) consists of.
+    pub fn copy(&mut self, source: &str, target: &Target) -> Answer {
+        let bucket = self.bucket(&target.bucket)?;
+        let key = source.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key);
+        let bytes = bucket.get(key).map(|object| object.bytes.clone());
+        let bytes = bytes.ok_or_else(|| Refused::new(404, "NoSuchKey", "The specified key does not exist."))?;
+        bucket.insert(target.key.clone(), Object::new(bytes));
+        answer(200, [], Bytes::new())
+    }
+
     /// Reads an object or a range of it.
     pub fn get(&mut self, request: &Arrived, target: &Target, faults: &Faults) -> Answer {
         let object = self.object(target, faults)?;

@@ -8,7 +8,7 @@ use super::faults::Action;
 use crate::s3::signature::query_pairs;
 
 /// A request with its whole body.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Arrived {
     /// Its method.
     pub method: Method,

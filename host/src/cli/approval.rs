@@ -5,11 +5,8 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use super::output::complain;
 use super::{Failure, Global};
 use crate::config::keep;
-use crate::plugin::PluginStore;
+use crate::plugin::{DATA_HOST, PluginStore};
 use crate::store::StoreErrorKind;
-
-/// The option of a plugin that lists the hosts which the user approved.
-const DATA_HOST: &str = "data-host";
 
 /// What the user approved in this run.
 #[derive(Debug, Clone, Default)]

@@ -11,6 +11,9 @@ use super::http::Origin;
 use super::location::Location;
 use crate::store::{StoreError, StoreErrorKind};
 
+/// The option of a plugin that lists hosts which the user approved beside the one in the location.
+pub const DATA_HOST: &str = "data-host";
+
 /// What was granted.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Grants {
@@ -37,7 +40,7 @@ pub(super) struct Asking<'a> {
     pub(super) bundled: bool,
     /// The location, which is what the user named.
     pub(super) location: &'a Location,
-    /// The options as the user gave them: they can name origins too.
+    /// The options as the user gave them: [`DATA_HOST`] names origins too.
     pub(super) options: &'a [(String, String)],
     /// Whether the user allows `http:` to other computers.
     pub(super) plain_http: bool,
@@ -85,7 +88,7 @@ fn decide_origin(asking: &Asking<'_>, wish: &str) -> Result<OriginGrant, StoreEr
         .ok_or_else(|| refused(format!("{talks}: that is no origin (https://HOST or https://HOST:PORT)")))?;
     let names = Origin::named_by(&location.text);
     let is_it = |text: &str| Origin::parse(text.trim().trim_end_matches('/')).as_ref() == Some(&origin);
-    let named = names.as_ref() == Some(&origin) || options.iter().any(|(_, value)| value.split(',').any(is_it));
+    let named = names.as_ref() == Some(&origin) || is_approved(options, is_it);
     if !named && !bundled {
         let names = names.map_or_else(|| "names no host".into(), |names| format!("names {names} only"));
         return Err(refused(format!("{talks}: the location {names}")));
@@ -99,6 +102,11 @@ fn decide_origin(asking: &Asking<'_>, wish: &str) -> Result<OriginGrant, StoreEr
         tracing::debug!(target: "obnam::http", "plugin {plugin} talks to {origin}, which follows from the location");
     }
     Ok(OriginGrant { origin, named })
+}
+
+/// Whether the option by which users approve hosts lists such a one.
+fn is_approved(options: &[(String, String)], is_it: impl Fn(&str) -> bool) -> bool {
+    options.iter().any(|(name, value)| name == DATA_HOST && value.split(',').any(&is_it))
 }
 
 fn refused(message: String) -> StoreError {
@@ -233,7 +241,7 @@ mod tests {
         assert!(decide(named, "https://s3.example.org/", false, false).unwrap_err().contains("no origin"));
         // What a bundled plugin makes of the location counts, but is not named.
         assert!(!decide("s3://bucket", "https://s3.amazonaws.com", true, false).unwrap().named);
-        // An option names origins as well as the location does.
+        // One option names origins as well as the location does, and no other one.
         let location = at("https", "https://server.example/alice");
         let options = [("data-host".to_owned(), "https://a.example, https://s3.example.org/".to_owned())];
         let decide_with = |origin: &str| {
@@ -242,6 +250,9 @@ mod tests {
         };
         assert!(decide_with("https://s3.example.org").unwrap().origins[0].named);
         assert!(decide_with("https://s3.example.com").is_err());
+        let options = [("endpoint".to_owned(), "https://s3.example.org".to_owned())];
+        let wishes = contract::Grants { directories: Vec::new(), origins: vec!["https://s3.example.org".into()] };
+        assert!(super::decide(&Asking { options: &options, ..asking(&location, false) }, wishes).is_err());
         // Unencrypted only on this computer.
         let plain = "s3:http://s3.example.org/bucket";
         let error = decide(plain, "http://s3.example.org", true, false).unwrap_err();

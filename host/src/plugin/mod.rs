@@ -42,6 +42,7 @@ mod worker;
 
 use std::path::PathBuf;
 
+pub use grants::DATA_HOST;
 pub use http::HttpSettings;
 pub use limits::Limits;
 pub use location::{bundled_for, require_bundled_for};

@@ -44,7 +44,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
                 failed = failed.take().or(show(output, outcome).err());
             }
         };
-        conformance::run(&spec, &mut told)?
+        conformance::run(&spec, conformance::MANY, &mut told)?
     };
     if let Some(failure) = failed {
         return Err(failure);

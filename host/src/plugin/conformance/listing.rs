@@ -170,14 +170,14 @@ fn while_writing(subject: &Subject) -> Result<(), Broken> {
 fn ten_thousand(subject: &Subject) -> Result<(), Broken> {
     /// So many instances store them.
     const WRITERS: u64 = 8;
-    const COUNT: u64 = 10_000;
-    let chunk = |number: u64| Bytes::from(format!("chunk {number} of ten thousand"));
+    let count = subject.many;
+    let chunk = |number: u64| Bytes::from(format!("chunk {number} of many"));
     let failures: Vec<_> = thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
                 let instance = subject.instance();
                 scope.spawn(move || {
-                    let mut own = (writer..COUNT).step_by(usize::try_from(WRITERS).unwrap_or(1));
+                    let mut own = (writer..count).step_by(usize::try_from(WRITERS).unwrap_or(1));
                     own.try_for_each(|number| instance.put("many", &chunk(number)).map(drop))
                 })
             })
@@ -185,8 +185,8 @@ fn ten_thousand(subject: &Subject) -> Result<(), Broken> {
         writers.into_iter().filter_map(|writer| writer.join().ok()?.err()).collect()
     });
     if let Some(failure) = failures.first() {
-        return Err(Broken::failed("store 10,000 chunks", failure));
+        return Err(Broken::failed(&format!("store {count} chunks"), failure));
     }
-    let wanted = (0..COUNT).map(chunk).map(|bytes| ("many".to_owned(), id(&bytes), bytes.len() as u64)).collect();
-    same("10,000 chunks", list(subject, "many", 1000, false)?, &wanted)
+    let wanted = (0..count).map(chunk).map(|bytes| ("many".to_owned(), id(&bytes), bytes.len() as u64)).collect();
+    same(&format!("{count} chunks"), list(subject, "many", 1000, false)?, &wanted)
 }

@@ -19,6 +19,9 @@ use super::{PluginInfo, failure::Failure};
 use crate::store::StoreError;
 use subject::Subject;
 
+/// How many chunks the clause `ten-thousand` stores.
+pub const MANY: u64 = 10_000;
+
 /// What was found of one promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -79,10 +82,15 @@ pub fn promises() -> Vec<(&'static str, &'static str)> {
     clauses().map(|clause| (clause.name, clause.promise)).collect()
 }
 
-/// Tries a plugin at a place that was never prepared. Each outcome is told as soon as it is known.
-pub fn run(spec: &StoreSpec, told: &mut dyn FnMut(&Outcome)) -> Result<(PluginInfo, Vec<Outcome>), StoreError> {
+/// Tries a plugin at a place that was never prepared. The clause `ten-thousand` stores `many` chunks: 10,000, unless that takes
+/// too long. Each outcome is told as soon as it is known.
+pub fn run(
+    spec: &StoreSpec,
+    many: u64,
+    told: &mut dyn FnMut(&Outcome),
+) -> Result<(PluginInfo, Vec<Outcome>), StoreError> {
     let prepared = opening::prepare(spec)?;
-    let subject = Subject::new(prepared.pool, prepared.info.clone(), spec.create_dir)?;
+    let subject = Subject::new(prepared.pool, prepared.info.clone(), many, spec.create_dir)?;
     let mut outcomes = Vec::new();
     let mut ended = None;
     for clause in clauses() {

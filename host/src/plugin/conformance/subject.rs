@@ -26,18 +26,20 @@ pub(super) struct Subject {
     pool: Pool,
     /// What it says that it is.
     pub(super) info: PluginInfo,
+    /// How many chunks are many.
+    pub(super) many: u64,
     /// What was stored, so that it can be removed: label and id.
     stored: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl Subject {
-    pub(super) fn new(pool: Pool, info: PluginInfo, create_directories: bool) -> Result<Self, StoreError> {
+    pub(super) fn new(pool: Pool, info: PluginInfo, many: u64, create_directories: bool) -> Result<Self, StoreError> {
         if create_directories {
             for directory in &pool.blueprint.grants.directories {
                 directory.create()?;
             }
         }
-        Ok(Subject { pool, info, stored: Mutex::default() })
+        Ok(Subject { pool, info, many, stored: Mutex::default() })
     }
 
     /// A fresh instance that has opened nothing yet.

@@ -5,10 +5,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use obnam_plugin::error::unavailable;
+use obnam_plugin::wasi::filesystem::preopens::get_directories;
+use obnam_plugin::wasi::filesystem::types::{DescriptorFlags, OpenFlags, PathFlags};
 use obnam_plugin::wasi::random::random::get_random_u64;
 use obnam_plugin::{
     Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, Guest, GuestStore,
@@ -96,14 +98,11 @@ impl Place {
 
     /// All chunks in order.
     fn all(&self) -> Vec<(String, String, u64)> {
-        let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
-        let name = |path: PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut all = Vec::new();
-        for label in entries(&self.root).map(|entry| name(entry.path())).filter(|name| chunk::is_label(name)) {
-            for entry in entries(&self.root.join(&label)) {
-                let id = name(entry.path());
-                if let Some(size) = entry.metadata().ok().map(|metadata| metadata.len()).filter(|_| chunk::is_id(&id)) {
-                    all.push((label.clone(), id, size));
+        for label in names("").into_iter().filter(|name| chunk::is_label(name)) {
+            for id in names(&label).into_iter().filter(|name| chunk::is_id(name)) {
+                if let Ok(metadata) = fs::metadata(self.path(&label, &id)) {
+                    all.push((label.clone(), id, metadata.len()));
                 }
             }
         }
@@ -117,6 +116,26 @@ impl Place {
         }
         all
     }
+}
+
+/// The names in the granted directory, or in one below it. Not by `std::fs::read_dir`, which begins anew for each piece of a
+/// listing, and so misses what others shift.
+fn names(below: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut read = || {
+        let (root, _) = get_directories().into_iter().next()?;
+        let directory = match below {
+            "" => root,
+            _ => root.open_at(PathFlags::empty(), below, OpenFlags::DIRECTORY, DescriptorFlags::READ).ok()?,
+        };
+        let entries = directory.read_directory().ok()?;
+        while let Ok(Some(entry)) = entries.read_directory_entry() {
+            names.push(entry.name);
+        }
+        Some(())
+    };
+    let _ = read();
+    names
 }
 
 fn io(error: std::io::Error) -> Error {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use obnam_plugin::error::unavailable;
 use obnam_plugin::wasi::filesystem::preopens::get_directories;
-use obnam_plugin::wasi::filesystem::types::{DescriptorFlags, OpenFlags, PathFlags};
+use obnam_plugin::wasi::filesystem::types::{DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use obnam_plugin::wasi::random::random::get_random_u64;
 use obnam_plugin::{
     Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, Guest, GuestStore,
@@ -129,10 +129,15 @@ fn names(below: &str) -> Vec<String> {
             _ => root.open_at(PathFlags::empty(), below, OpenFlags::DIRECTORY, DescriptorFlags::READ).ok()?,
         };
         let entries = directory.read_directory().ok()?;
-        while let Ok(Some(entry)) = entries.read_directory_entry() {
-            names.push(entry.name);
+        loop {
+            match entries.read_directory_entry() {
+                Ok(Some(entry)) => names.push(entry.name),
+                Ok(None) => return Some(()),
+                // It vanished meanwhile.
+                Err(ErrorCode::NoEntry) => {}
+                Err(_) => return None,
+            }
         }
-        Some(())
     };
     let _ = read();
     names

@@ -1,5 +1,7 @@
 //! What the location and the options say.
 
+use obnam_plugin::options::Options;
+
 use crate::Error;
 
 /// A parsed location with its options.
@@ -18,15 +20,7 @@ impl Settings {
         if !path.starts_with('/') {
             return Err(Error::Invalid(format!("{location:?} is not the absolute path of a directory")));
         }
-        let mut settings = Settings { path: path.to_owned(), fsync: true };
-        for (name, value) in options {
-            match (name.as_str(), value.as_str()) {
-                ("fsync", "yes") => settings.fsync = true,
-                ("fsync", "no") => settings.fsync = false,
-                ("fsync", _) => return Err(Error::Invalid(format!("option fsync is yes or no, not {value:?}"))),
-                _ => return Err(Error::Invalid(format!("no option is called {name:?}; there is only fsync"))),
-            }
-        }
-        Ok(settings)
+        let options = Options::new(options, &["fsync"])?;
+        Ok(Settings { path: path.to_owned(), fsync: options.yes("fsync", true)? })
     }
 }

@@ -1,9 +1,9 @@
 //! What the location and the options say.
 
-use std::fmt;
-
+use obnam_plugin::OPENED;
+pub use obnam_plugin::options::Misfit;
+use obnam_plugin::options::Options;
 use obnam_plugin::url::Host;
-use obnam_plugin::{Error, OPENED};
 
 use crate::location::Place;
 
@@ -27,32 +27,11 @@ pub struct Settings {
     pub opened: bool,
 }
 
-/// What is wrong with a location or an option.
-#[derive(Debug)]
-pub struct Misfit(pub String);
-
-impl fmt::Display for Misfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<Misfit> for Error {
-    fn from(misfit: Misfit) -> Self {
-        Error::Invalid(misfit.0)
-    }
-}
-
 impl Settings {
     /// Parses a location and the options of `describe`.
     pub fn parse(location: &str, options: &[(String, String)]) -> Result<Self, Misfit> {
-        if let Some((unknown, _)) = options.iter().find(|(name, _)| !OPTIONS.contains(&name.as_str())) {
-            return Err(Misfit(format!("no option is called {unknown:?}; there are {}", OPTIONS.join(", "))));
-        }
-        let value = |name: &str| {
-            options.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
-        };
-        let token = value("token").or(value("bootstrap-token"));
+        let options = Options::new(options, &OPTIONS)?;
+        let token = options.value("token").or(options.value("bootstrap-token"));
         if token.is_some_and(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
             return Err(Misfit(
                 "the token contains a space, a line break or another character that no token has; was it copied whole?"
@@ -62,9 +41,9 @@ impl Settings {
         Ok(Settings {
             place: Place::parse(location)?,
             token: token.map(str::to_owned),
-            is_bootstrap: value("token").is_none(),
-            data_hosts: data_hosts(value(DATA_HOST).unwrap_or_default())?,
-            opened: value(OPENED) == Some("yes"),
+            is_bootstrap: options.value("token").is_none(),
+            data_hosts: data_hosts(options.value(DATA_HOST).unwrap_or_default())?,
+            opened: options.yes(OPENED, false)?,
         })
     }
 }

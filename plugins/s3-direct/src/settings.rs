@@ -1,8 +1,8 @@
 //! What the location and the options say.
 
-use std::fmt;
-
-use obnam_plugin::{Error, OPENED};
+use obnam_plugin::OPENED;
+pub use obnam_plugin::options::Misfit;
+use obnam_plugin::options::Options;
 
 use crate::location::Place;
 use crate::names;
@@ -55,44 +55,17 @@ pub struct Settings {
     pub opened: bool,
 }
 
-/// What is wrong with a location or an option.
-#[derive(Debug)]
-pub struct Misfit(pub String);
-
-impl fmt::Display for Misfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<Misfit> for Error {
-    fn from(misfit: Misfit) -> Self {
-        Error::Invalid(misfit.0)
-    }
-}
-
 impl Settings {
     /// Parses a location and the options of `describe`.
     pub fn parse(location: &str, options: &[(String, String)]) -> Result<Self, Misfit> {
-        if let Some((unknown, _)) = options.iter().find(|(name, _)| !OPTIONS.contains(&name.as_str())) {
-            return Err(Misfit(format!("no option is called {unknown:?}; there are {}", OPTIONS.join(", "))));
-        }
-        let value = |name: &str| {
-            options.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
-        };
-        let yes = |name: &str, otherwise: bool| match value(name) {
-            None => Ok(otherwise),
-            Some("no") => Ok(false),
-            Some("yes") => Ok(true),
-            Some(other) => Err(Misfit(format!("option {name} is yes or no, not {other:?}"))),
-        };
-        let virtual_host = match value("style") {
+        let options = Options::new(options, &OPTIONS)?;
+        let virtual_host = match options.value("style") {
             None => None,
             Some("path") => Some(false),
             Some("virtual") => Some(true),
             Some(other) => return Err(Misfit(format!("option style is path or virtual, not {other:?}"))),
         };
-        let region = value("region");
+        let region = options.value("region");
         if let Some(region) = region.filter(|region| !is_region(region)) {
             return Err(Misfit(format!("option region: {region:?} is not the name of a region")));
         }
@@ -100,11 +73,11 @@ impl Settings {
         let region = region.map(str::to_owned).or_else(|| place.region_of_host()).unwrap_or(USUAL_REGION.into());
         Ok(Settings {
             region,
-            credentials: credentials(value)?,
-            classes: classes(value("storage-class").unwrap_or_default())?,
-            create_bucket: yes("create-bucket", false)?,
-            create_only: yes("create-only", true)?,
-            opened: yes(OPENED, false)?,
+            credentials: credentials(|name| options.value(name))?,
+            classes: classes(options.value("storage-class").unwrap_or_default())?,
+            create_bucket: options.yes("create-bucket", false)?,
+            create_only: options.yes("create-only", true)?,
+            opened: options.yes(OPENED, false)?,
             place,
         })
     }

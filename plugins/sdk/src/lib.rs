@@ -3,6 +3,7 @@
 //! - The contract (`wit/chunk-store.wit`) as Rust types: implement [`Guest`] and [`GuestStore`], and end with [`export!`].
 //! - [`tokens`]: the optional interface of places that give out tokens (`wit/tokens.wit`), with [`export_tokens!`].
 //! - [`http`]: a request and its answer over `wasi:http`, bodies spliced.
+//! - [`options`]: what users say.
 //! - [`url`]: hosts, paths and queries.
 //! - [`chunk`]: the names of chunks.
 //! - [`error`]: what went wrong, in words.
@@ -12,6 +13,7 @@
 pub mod chunk;
 pub mod error;
 pub mod http;
+pub mod options;
 pub mod url;
 
 /// What `wit-bindgen` makes of the contract.

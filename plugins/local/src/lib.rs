@@ -23,18 +23,14 @@ mod names;
 mod settings;
 
 use obnam_plugin::{
-    Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, Guest, GuestStore,
-    OptionHelp, Page, PutOutcome, RemoveOutcome, Store,
+    Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, OptionHelp, Page,
+    Plugin, PutOutcome, RemoveOutcome,
 };
 
 use chunks::LocalStore;
 use settings::Settings;
 
-struct Local;
-
-impl Guest for Local {
-    type Store = LocalStore;
-
+impl Plugin for LocalStore {
     fn describe() -> Description {
         Description {
             name: "local".into(),
@@ -54,43 +50,41 @@ impl Guest for Local {
         }
     }
 
-    fn plan(location: String, options: Vec<(String, String)>) -> Result<Grants, Error> {
-        let settings = Settings::parse(&location, &options)?;
+    fn plan(location: &str, options: &[(String, String)]) -> Result<Grants, Error> {
+        let settings = Settings::parse(location, options)?;
         Ok(Grants { directories: vec![DirectoryWish { path: settings.path, read_only: false }], origins: Vec::new() })
     }
-}
 
-impl GuestStore for LocalStore {
-    fn init(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
-        let store = LocalStore::at(Settings::parse(&location, &options)?)?;
+    fn init(location: &str, options: &[(String, String)]) -> Result<Self, Error> {
+        let store = LocalStore::at(Settings::parse(location, options)?)?;
         marker::create(&store)?;
-        Ok(Store::new(store))
+        Ok(store)
     }
 
-    fn open(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
-        let store = LocalStore::at(Settings::parse(&location, &options)?)?;
+    fn open(location: &str, options: &[(String, String)]) -> Result<Self, Error> {
+        let store = LocalStore::at(Settings::parse(location, options)?)?;
         marker::require(&store)?;
-        Ok(Store::new(store))
+        Ok(store)
     }
 
-    fn put(&self, label: String, id: String, size: u64, content: Content) -> Result<PutOutcome, Error> {
-        self.put_chunk(&label, &id, size, content)
+    fn put(&self, label: &str, id: &str, size: u64, content: Content) -> Result<PutOutcome, Error> {
+        self.put_chunk(label, id, size, content)
     }
 
-    fn get(&self, label: String, id: String, range: Option<ByteRange>) -> Result<Content, Error> {
-        self.get_chunk(&label, &id, range)
+    fn get(&self, label: &str, id: &str, range: Option<ByteRange>) -> Result<Content, Error> {
+        self.get_chunk(label, id, range)
     }
 
-    fn stat(&self, label: String, id: String) -> Result<ChunkInfo, Error> {
-        self.stat_chunk(&label, &id)
+    fn stat(&self, label: &str, id: &str) -> Result<ChunkInfo, Error> {
+        self.stat_chunk(label, id)
     }
 
-    fn list(&self, filter: String, after: Option<String>, limit: u32) -> Result<Page, Error> {
-        listing::page(self, &filter, after.as_deref(), limit as usize)
+    fn list(&self, filter: &str, after: Option<&str>, limit: u32) -> Result<Page, Error> {
+        listing::page(self, filter, after, limit as usize)
     }
 
-    fn remove(&self, label: String, id: String) -> Result<RemoveOutcome, Error> {
-        self.remove_chunk(&label, &id)
+    fn remove(&self, label: &str, id: &str) -> Result<RemoveOutcome, Error> {
+        self.remove_chunk(label, id)
     }
 
     fn check(&self) -> Result<Vec<Finding>, Error> {
@@ -98,4 +92,4 @@ impl GuestStore for LocalStore {
     }
 }
 
-obnam_plugin::export!(Local);
+obnam_plugin::export!(LocalStore);

@@ -69,8 +69,8 @@ impl ServerStore {
         Ok(ServerStore { settings, kept: RefCell::default(), reading: RefCell::default() })
     }
 
-    /// To be called first by each function: Obnam has done with what `get` gave it.
-    pub fn begin(&self) {
+    /// Obnam has done with what `get` gave it.
+    pub fn drop_answer(&self) {
         self.reading.borrow_mut().take();
     }
 

@@ -18,18 +18,14 @@ mod settings;
 mod tokens;
 
 use obnam_plugin::{
-    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, Guest, GuestStore, OPENED, OptionHelp,
-    Page, PutOutcome, RemoveOutcome, Store,
+    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, OPENED, OptionHelp, Page, Plugin,
+    PutOutcome, RemoveOutcome,
 };
 
 use chunks::ServerStore;
 use settings::Settings;
 
-struct PresignClient;
-
-impl Guest for PresignClient {
-    type Store = ServerStore;
-
+impl Plugin for ServerStore {
     fn describe() -> Description {
         Description {
             name: "presign-client".into(),
@@ -41,10 +37,52 @@ impl Guest for PresignClient {
         }
     }
 
-    fn plan(location: String, options: Vec<(String, String)>) -> Result<Grants, Error> {
-        let settings = Settings::parse(&location, &options)?;
+    fn plan(location: &str, options: &[(String, String)]) -> Result<Grants, Error> {
+        let settings = Settings::parse(location, options)?;
         let hosts = [&settings.place.host].into_iter().chain(&settings.data_hosts);
         Ok(Grants { directories: Vec::new(), origins: hosts.map(ToString::to_string).collect() })
+    }
+
+    fn init(location: &str, options: &[(String, String)]) -> Result<Self, Error> {
+        let store = ServerStore::at(Settings::parse(location, options)?)?;
+        store.prepare()?;
+        Ok(store)
+    }
+
+    fn open(location: &str, options: &[(String, String)]) -> Result<Self, Error> {
+        let store = ServerStore::at(Settings::parse(location, options)?)?;
+        if !store.settings.opened {
+            store.look()?;
+        }
+        Ok(store)
+    }
+
+    fn begin(&self) {
+        self.drop_answer();
+    }
+
+    fn put(&self, label: &str, id: &str, size: u64, content: Content) -> Result<PutOutcome, Error> {
+        self.put_chunk(label, id, size, &content)
+    }
+
+    fn get(&self, label: &str, id: &str, range: Option<ByteRange>) -> Result<Content, Error> {
+        self.get_chunk(label, id, range)
+    }
+
+    fn stat(&self, label: &str, id: &str) -> Result<ChunkInfo, Error> {
+        self.stat_chunk(label, id)
+    }
+
+    fn list(&self, filter: &str, after: Option<&str>, limit: u32) -> Result<Page, Error> {
+        self.page(filter, after, limit)
+    }
+
+    fn remove(&self, label: &str, id: &str) -> Result<RemoveOutcome, Error> {
+        self.remove_chunk(label, id)
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, Error> {
+        findings::check(&self.settings)
     }
 }
 
@@ -74,51 +112,5 @@ fn options() -> Vec<OptionHelp> {
     ]
 }
 
-impl GuestStore for ServerStore {
-    fn init(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
-        let store = ServerStore::at(Settings::parse(&location, &options)?)?;
-        store.prepare()?;
-        Ok(Store::new(store))
-    }
-
-    fn open(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
-        let store = ServerStore::at(Settings::parse(&location, &options)?)?;
-        if !store.settings.opened {
-            store.look()?;
-        }
-        Ok(Store::new(store))
-    }
-
-    fn put(&self, label: String, id: String, size: u64, content: Content) -> Result<PutOutcome, Error> {
-        self.begin();
-        self.put_chunk(&label, &id, size, &content)
-    }
-
-    fn get(&self, label: String, id: String, range: Option<ByteRange>) -> Result<Content, Error> {
-        self.begin();
-        self.get_chunk(&label, &id, range)
-    }
-
-    fn stat(&self, label: String, id: String) -> Result<ChunkInfo, Error> {
-        self.begin();
-        self.stat_chunk(&label, &id)
-    }
-
-    fn list(&self, filter: String, after: Option<String>, limit: u32) -> Result<Page, Error> {
-        self.begin();
-        self.page(&filter, after.as_deref(), limit)
-    }
-
-    fn remove(&self, label: String, id: String) -> Result<RemoveOutcome, Error> {
-        self.begin();
-        self.remove_chunk(&label, &id)
-    }
-
-    fn check(&self) -> Result<Vec<Finding>, Error> {
-        self.begin();
-        findings::check(&self.settings)
-    }
-}
-
-obnam_plugin::export!(PresignClient);
-obnam_plugin::export_tokens!(PresignClient);
+obnam_plugin::export!(ServerStore);
+obnam_plugin::export_tokens!(ServerStore);

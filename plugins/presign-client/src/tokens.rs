@@ -29,7 +29,7 @@ struct Made {
 #[derive(Deserialize)]
 struct Revoked {}
 
-impl Guest for crate::PresignClient {
+impl Guest for crate::ServerStore {
     fn token_id(token: String) -> Result<String, TokenError> {
         id_of(&token).map(str::to_owned).ok_or_else(|| {
             let why = "this is no token of an obnam-server: those begin with obn1_ and have 65 characters";

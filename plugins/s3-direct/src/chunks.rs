@@ -43,8 +43,8 @@ impl S3Store {
         Ok(S3Store { settings, reading: RefCell::default() })
     }
 
-    /// To be called first by each function: Obnam has done with what `get` gave it.
-    pub fn begin(&self) {
+    /// Obnam has done with what `get` gave it.
+    pub fn drop_answer(&self) {
         self.reading.borrow_mut().take();
     }
 

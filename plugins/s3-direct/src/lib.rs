@@ -28,18 +28,14 @@ mod signing;
 mod xml;
 
 use obnam_plugin::{
-    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, Guest, GuestStore, OPENED, OptionHelp,
-    Page, PutOutcome, RemoveOutcome, Store,
+    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, OPENED, OptionHelp, Page, Plugin,
+    PutOutcome, RemoveOutcome,
 };
 
 use chunks::S3Store;
 use settings::Settings;
 
-struct S3Direct;
-
-impl Guest for S3Direct {
-    type Store = S3Store;
-
+impl Plugin for S3Store {
     fn describe() -> Description {
         Description {
             name: "s3-direct".into(),
@@ -52,9 +48,51 @@ impl Guest for S3Direct {
         }
     }
 
-    fn plan(location: String, options: Vec<(String, String)>) -> Result<Grants, Error> {
-        let settings = Settings::parse(&location, &options)?;
+    fn plan(location: &str, options: &[(String, String)]) -> Result<Grants, Error> {
+        let settings = Settings::parse(location, options)?;
         Ok(Grants { directories: Vec::new(), origins: vec![settings.place.origin()] })
+    }
+
+    fn init(location: &str, options: &[(String, String)]) -> Result<Self, Error> {
+        let store = S3Store::at(Settings::parse(location, options)?)?;
+        marker::create_in(&store)?;
+        Ok(store)
+    }
+
+    fn open(location: &str, options: &[(String, String)]) -> Result<Self, Error> {
+        let store = S3Store::at(Settings::parse(location, options)?)?;
+        if !store.settings.opened {
+            marker::require(&store)?;
+        }
+        Ok(store)
+    }
+
+    fn begin(&self) {
+        self.drop_answer();
+    }
+
+    fn put(&self, label: &str, id: &str, size: u64, content: Content) -> Result<PutOutcome, Error> {
+        self.put_chunk(label, id, size, &content)
+    }
+
+    fn get(&self, label: &str, id: &str, range: Option<ByteRange>) -> Result<Content, Error> {
+        self.get_chunk(label, id, range)
+    }
+
+    fn stat(&self, label: &str, id: &str) -> Result<ChunkInfo, Error> {
+        self.stat_chunk(label, id)
+    }
+
+    fn list(&self, filter: &str, after: Option<&str>, limit: u32) -> Result<Page, Error> {
+        listing::page(self, filter, after, limit as usize)
+    }
+
+    fn remove(&self, label: &str, id: &str) -> Result<RemoveOutcome, Error> {
+        self.remove_chunk(label, id)
+    }
+
+    fn check(&self) -> Result<Vec<Finding>, Error> {
+        probe::check(self)
     }
 }
 
@@ -96,50 +134,4 @@ fn options() -> Vec<OptionHelp> {
     ]
 }
 
-impl GuestStore for S3Store {
-    fn init(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
-        let store = S3Store::at(Settings::parse(&location, &options)?)?;
-        marker::create_in(&store)?;
-        Ok(Store::new(store))
-    }
-
-    fn open(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
-        let store = S3Store::at(Settings::parse(&location, &options)?)?;
-        if !store.settings.opened {
-            marker::require(&store)?;
-        }
-        Ok(Store::new(store))
-    }
-
-    fn put(&self, label: String, id: String, size: u64, content: Content) -> Result<PutOutcome, Error> {
-        self.begin();
-        self.put_chunk(&label, &id, size, &content)
-    }
-
-    fn get(&self, label: String, id: String, range: Option<ByteRange>) -> Result<Content, Error> {
-        self.begin();
-        self.get_chunk(&label, &id, range)
-    }
-
-    fn stat(&self, label: String, id: String) -> Result<ChunkInfo, Error> {
-        self.begin();
-        self.stat_chunk(&label, &id)
-    }
-
-    fn list(&self, filter: String, after: Option<String>, limit: u32) -> Result<Page, Error> {
-        self.begin();
-        listing::page(self, &filter, after.as_deref(), limit as usize)
-    }
-
-    fn remove(&self, label: String, id: String) -> Result<RemoveOutcome, Error> {
-        self.begin();
-        self.remove_chunk(&label, &id)
-    }
-
-    fn check(&self) -> Result<Vec<Finding>, Error> {
-        self.begin();
-        probe::check(self)
-    }
-}
-
-obnam_plugin::export!(S3Direct);
+obnam_plugin::export!(S3Store);

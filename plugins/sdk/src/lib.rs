@@ -1,6 +1,6 @@
 //! What storage plugins have in common.
 //!
-//! - The contract (`wit/chunk-store.wit`) as Rust types: implement [`Guest`] and [`GuestStore`], and end with [`export!`].
+//! - The contract (`wit/chunk-store.wit`) as Rust types: implement [`Plugin`], and end with [`export!`].
 //! - [`tokens`]: the optional interface of places that give out tokens (`wit/tokens.wit`), with [`export_tokens!`].
 //! - [`http`]: a request and its answer over `wasi:http`, bodies spliced.
 //! - [`options`]: what users say.
@@ -14,6 +14,7 @@ pub mod chunk;
 pub mod error;
 pub mod http;
 pub mod options;
+mod plugin;
 pub mod url;
 
 /// What `wit-bindgen` makes of the contract.
@@ -75,16 +76,18 @@ impl From<Error> for tokens::TokenError {
 }
 
 pub use bindings::exports::obnam::chunk_store::chunk_store::{
-    Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, Guest, GuestStore,
-    OptionHelp, Page, PutOutcome, RemoveOutcome, Severity, Store, UnavailableError,
+    Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, OptionHelp, Page,
+    PutOutcome, RemoveOutcome, Severity, UnavailableError,
 };
 pub use bindings::wasi;
+pub use plugin::{Exported, Plugin};
 
-/// Exports a type that implements [`Guest`] as the plugin.
+/// Exports a type that implements [`Plugin`] as the component's `chunk-store`.
 #[macro_export]
 macro_rules! export {
-    ($plugin:ident) => {
-        $crate::bindings::export_bindings!($plugin with_types_in $crate::bindings);
+    ($plugin:ty) => {
+        type ExportedPlugin = $crate::Exported<$plugin>;
+        $crate::bindings::export_bindings!(ExportedPlugin with_types_in $crate::bindings);
     };
 }
 

@@ -13,11 +13,9 @@ use obnam_plugin::wasi::filesystem::preopens::get_directories;
 use obnam_plugin::wasi::filesystem::types::{DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use obnam_plugin::wasi::random::random::get_random_u64;
 use obnam_plugin::{
-    Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, Guest, GuestStore,
-    OptionHelp, Page, PutOutcome, RemoveOutcome, Severity, Store, chunk,
+    Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, OptionHelp, Page,
+    Plugin, PutOutcome, RemoveOutcome, Severity, chunk,
 };
-
-struct Broken;
 
 static DESCRIBED: AtomicU32 = AtomicU32::new(0);
 
@@ -27,40 +25,6 @@ fn fault(options: &[(String, String)]) -> String {
 
 fn directory(location: &str) -> PathBuf {
     PathBuf::from(location.strip_prefix("file:").unwrap_or(location))
-}
-
-impl Guest for Broken {
-    type Store = Place;
-
-    fn describe() -> Description {
-        let option = OptionHelp {
-            name: "fault".into(),
-            help: "What to do wrong.".into(),
-            required: false,
-            secret: false,
-            environment: None,
-        };
-        Description {
-            name: "broken".into(),
-            version: format!("0.1.{}", DESCRIBED.fetch_add(1, Ordering::Relaxed) / 1000),
-            summary: "Breaks a promise.".into(),
-            schemes: vec!["file".into()],
-            options: vec![option],
-            bodies: Bodies::Bytes,
-        }
-    }
-
-    fn plan(location: String, options: Vec<(String, String)>) -> Result<Grants, Error> {
-        let fault = fault(&options);
-        if fault == "plan-traps" && location.contains(':') {
-            panic!("what a location");
-        }
-        if fault != "takes-any-option" && options.iter().any(|(name, _)| name != "fault") {
-            return Err(Error::Invalid("there is no such option".into()));
-        }
-        let path = if fault == "plan-changes" { format!("{location}/{}", get_random_u64()) } else { location };
-        Ok(Grants { directories: vec![DirectoryWish { path, read_only: false }], origins: Vec::new() })
-    }
 }
 
 struct Place {
@@ -147,9 +111,40 @@ fn io(error: std::io::Error) -> Error {
     Error::Other(error.to_string())
 }
 
-impl GuestStore for Place {
-    fn init(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
-        let place = Place::at(&location, &options);
+impl Plugin for Place {
+    fn describe() -> Description {
+        let option = OptionHelp {
+            name: "fault".into(),
+            help: "What to do wrong.".into(),
+            required: false,
+            secret: false,
+            environment: None,
+        };
+        Description {
+            name: "broken".into(),
+            version: format!("0.1.{}", DESCRIBED.fetch_add(1, Ordering::Relaxed) / 1000),
+            summary: "Breaks a promise.".into(),
+            schemes: vec!["file".into()],
+            options: vec![option],
+            bodies: Bodies::Bytes,
+        }
+    }
+
+    fn plan(location: &str, options: &[(String, String)]) -> Result<Grants, Error> {
+        let fault = fault(options);
+        if fault == "plan-traps" && location.contains(':') {
+            panic!("what a location");
+        }
+        if fault != "takes-any-option" && options.iter().any(|(name, _)| name != "fault") {
+            return Err(Error::Invalid("there is no such option".into()));
+        }
+        let path =
+            if fault == "plan-changes" { format!("{location}/{}", get_random_u64()) } else { location.to_owned() };
+        Ok(Grants { directories: vec![DirectoryWish { path, read_only: false }], origins: Vec::new() })
+    }
+
+    fn init(location: &str, options: &[(String, String)]) -> Result<Self, Error> {
+        let place = Place::at(location, options);
         if !place.all().is_empty() {
             match place.fault.as_str() {
                 "init-wipes" => {
@@ -164,18 +159,18 @@ impl GuestStore for Place {
             return Err(Error::AlreadyInitialised("it was prepared before".into()));
         }
         fs::write(place.root.join("MARKER"), "x").map_err(io)?;
-        Ok(Store::new(place))
+        Ok(place)
     }
 
-    fn open(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
-        let place = Place::at(&location, &options);
+    fn open(location: &str, options: &[(String, String)]) -> Result<Self, Error> {
+        let place = Place::at(location, options);
         if !place.root.join("MARKER").exists() && !place.is("opens-anything") {
             return Err(Error::NotInitialised("it was never prepared".into()));
         }
-        Ok(Store::new(place))
+        Ok(place)
     }
 
-    fn put(&self, label: String, id: String, size: u64, content: Content) -> Result<PutOutcome, Error> {
+    fn put(&self, label: &str, id: &str, size: u64, content: Content) -> Result<PutOutcome, Error> {
         let Content::Bytes(mut bytes) = content else { return Err(Error::Unsupported("bytes, please".into())) };
         if bytes.len() as u64 != size && !self.is("takes-any-size") {
             return Err(Error::Invalid("that is another size".into()));
@@ -191,7 +186,7 @@ impl GuestStore for Place {
             }
             _ => {}
         }
-        let path = self.path(&label, &id);
+        let path = self.path(label, id);
         fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(io)?;
         if let Ok(there) = fs::metadata(&path) {
             match self.fault.as_str() {
@@ -211,8 +206,8 @@ impl GuestStore for Place {
         Ok(PutOutcome::Stored)
     }
 
-    fn get(&self, label: String, id: String, range: Option<ByteRange>) -> Result<Content, Error> {
-        let mut bytes = self.read(&label, &id)?;
+    fn get(&self, label: &str, id: &str, range: Option<ByteRange>) -> Result<Content, Error> {
+        let mut bytes = self.read(label, id)?;
         if self.is("flips-a-bit") && bytes.len() > 60_000 {
             bytes[50_000] ^= 1;
         }
@@ -240,20 +235,20 @@ impl GuestStore for Place {
         }
     }
 
-    fn stat(&self, label: String, id: String) -> Result<ChunkInfo, Error> {
-        let size = self.read(&label, &id)?.len() as u64;
+    fn stat(&self, label: &str, id: &str) -> Result<ChunkInfo, Error> {
+        let size = self.read(label, id)?.len() as u64;
         let size = if self.is("stat-lies") { size + 1 } else { size };
-        Ok(ChunkInfo { label, id, size, stored: None })
+        Ok(ChunkInfo { label: label.to_owned(), id: id.to_owned(), size, stored: None })
     }
 
-    fn list(&self, filter: String, after: Option<String>, limit: u32) -> Result<Page, Error> {
+    fn list(&self, filter: &str, after: Option<&str>, limit: u32) -> Result<Page, Error> {
         let passes = |label: &str| match self.fault.as_str() {
             "prefix-without-dot" => label.starts_with(filter.trim_end_matches('.')),
-            _ => chunk::passes(&filter, label),
+            _ => chunk::passes(filter, label),
         };
         let all: Vec<_> = self.all().into_iter().filter(|(label, _, _)| passes(label)).collect();
         let limit = if self.is("long-pages") { limit as usize + 1 } else { limit as usize };
-        let start = match (&after, self.fault.as_str()) {
+        let start = match (after, self.fault.as_str()) {
             (None, _) => 0,
             (Some(after), "counts") => after.parse().unwrap_or(0),
             (Some(after), "lists-as-texts") => {
@@ -278,8 +273,8 @@ impl GuestStore for Place {
         Ok(Page { chunks: chunks.collect(), next })
     }
 
-    fn remove(&self, label: String, id: String) -> Result<RemoveOutcome, Error> {
-        let path = self.path(&label, &id);
+    fn remove(&self, label: &str, id: &str) -> Result<RemoveOutcome, Error> {
+        let path = self.path(label, id);
         if !path.exists() && self.is("misses-what-is-gone") {
             return Err(Error::NotFound("it is not there".into()));
         }
@@ -300,4 +295,4 @@ impl GuestStore for Place {
     }
 }
 
-obnam_plugin::export!(Broken);
+obnam_plugin::export!(Place);

@@ -9,8 +9,10 @@ use super::select::parse_size;
 use super::{Failure, Global};
 use crate::plugin::{self, HttpSettings};
 
-/// How many calls of a store are in flight, unless the user says it: for directories, and for the network.
+/// How many calls of a store are in flight, unless the user says it: for directories, behind obnam-server (where half of a
+/// call's time can be the wait for a signed URL), and for the network otherwise.
 const DIRECTORY_CONNECTIONS: u16 = 4;
+const SERVER_CONNECTIONS: u16 = 12;
 const NETWORK_CONNECTIONS: u16 = 8;
 /// The most that can be asked for.
 pub const MOST_CONNECTIONS: u16 = 256;
@@ -30,7 +32,7 @@ pub struct NetworkArguments {
     /// Reach the store through this HTTP proxy; none is used otherwise
     #[arg(long, global = true, value_name = "http://[USER:PASSWORD@]HOST[:PORT]", hide_short_help = true)]
     pub proxy: Option<String>,
-    /// How many calls of the store are in flight, and connections to each host open, at most [default: 4 for directories, else 8]
+    /// How many calls of the store are in flight, and connections to each host open, at most [default: 4 for directories, 12 behind obnam-server, else 8]
     #[arg(long, global = true, value_name = "N", hide_short_help = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_CONNECTIONS)))]
     pub connections: Option<u16>,
@@ -62,8 +64,11 @@ impl Global {
 
     /// How many calls of the store are in flight at most.
     pub fn connections(&self) -> u16 {
-        let is_directory = self.repo.as_deref().is_some_and(|repo| plugin::bundled_for(repo) == Some("local"));
-        let usual = if is_directory { DIRECTORY_CONNECTIONS } else { NETWORK_CONNECTIONS };
+        let usual = match self.repo.as_deref().and_then(plugin::bundled_for) {
+            Some("local") => DIRECTORY_CONNECTIONS,
+            Some("presign-client") => SERVER_CONNECTIONS,
+            _ => NETWORK_CONNECTIONS,
+        };
         self.network.connections.unwrap_or(usual)
     }
 }

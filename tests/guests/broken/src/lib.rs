@@ -252,10 +252,12 @@ impl Plugin for Place {
             (None, _) => 0,
             (Some(after), "counts") => after.parse().unwrap_or(0),
             (Some(after), "lists-as-texts") => {
-                all.iter().filter(|(label, id, _)| format!("{label}/{id}") <= *after).count()
+                all.iter().filter(|(label, id, _)| format!("{label}/{id}").as_str() <= after).count()
             }
-            (Some(after), "repeats") => all.iter().filter(|(label, id, _)| format!("{label} {id}") < *after).count(),
-            (Some(after), _) => all.iter().filter(|(label, id, _)| format!("{label} {id}") <= *after).count(),
+            (Some(after), "repeats") => {
+                all.iter().filter(|(label, id, _)| format!("{label} {id}").as_str() < after).count()
+            }
+            (Some(after), _) => all.iter().filter(|(label, id, _)| format!("{label} {id}").as_str() <= after).count(),
         };
         let page: Vec<_> = all.iter().skip(start).take(limit).collect();
         let more = start + page.len() < all.len();

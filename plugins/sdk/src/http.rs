@@ -25,6 +25,8 @@ pub enum Method {
     Put,
     Post,
     Delete,
+    /// A method that HTTP itself does not define, such as `PROPFIND`.
+    Other(&'static str),
 }
 
 impl Method {
@@ -36,6 +38,7 @@ impl Method {
             Method::Put => "PUT",
             Method::Post => "POST",
             Method::Delete => "DELETE",
+            Method::Other(name) => name,
         }
     }
 }
@@ -149,6 +152,7 @@ pub fn send(request: &Request, doing: &str) -> Result<Answer, Error> {
         Method::Put => WasiMethod::Put,
         Method::Post => WasiMethod::Post,
         Method::Delete => WasiMethod::Delete,
+        Method::Other(name) => WasiMethod::Other(name.into()),
     };
     outgoing
         .set_method(&method)

@@ -15,6 +15,7 @@ PATH=$PATH:$cache/tools/bin
 have cargo-deny || cargo install cargo-deny --version "^0.20" --locked --root "$cache/tools"
 need_garage
 need_postgres
+need_apache
 export OBNAM_TEST_CACHE=$cache
 target=${CARGO_TARGET_DIR:-$PWD/target}
 cargo --version
@@ -41,7 +42,7 @@ step "Tests"
 cargo test --workspace --locked --no-run
 cargo test --workspace --locked
 # What in the plugins knows nothing of WASI is tested without it.
-for plugin in plugins/*/Cargo.toml; do
+for plugin in plugins/*/Cargo.toml plugins/examples/*/Cargo.toml; do
     echo "  $plugin"
     cargo test --quiet --manifest-path "$plugin" --locked --target-dir "$target/plugins"
 done

@@ -85,3 +85,8 @@ need_postgres() {
     fi
     need_packages postgresql
 }
+
+# Apache, a WebDAV server for the tests: only the program, so that Debian starts none.
+need_apache() {
+    [ -x /usr/sbin/apache2 ] || need_packages apache2-bin
+}

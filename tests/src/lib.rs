@@ -11,10 +11,12 @@ pub mod chunks;
 pub mod postgres;
 mod program;
 pub mod proxy;
+pub mod python;
 pub mod s3;
 pub mod server;
 pub mod tools;
 pub mod tree;
+pub mod webdav;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{OsStr, OsString};
@@ -292,6 +294,9 @@ impl Sandbox {
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = self.bare();
         command.arg("--repo").arg(self.location()).arg("--identity").arg(self.identity());
+        if let Some(Remote { plugin: Plugin::File(file), .. }) = &*self.remote.borrow() {
+            command.arg("--backend").arg(file);
+        }
         for option in self.remote.borrow().iter().flat_map(|remote| &remote.options) {
             command.arg("-o").arg(option);
         }

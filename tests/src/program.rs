@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 /// The program. It lies beside the directory `deps` of the running test. `cargo test` for the workspace builds it;
@@ -71,7 +71,7 @@ fn newest(sources: &[&str]) -> SystemTime {
     newest
 }
 
-/// The bundled plugins, by a location of each that nothing is at.
+/// The bundled plugins, and others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plugin {
     /// For directories.
@@ -80,16 +80,22 @@ pub enum Plugin {
     S3Direct,
     /// For obnam-server.
     PresignClient,
+    /// A component.
+    File(&'static Path),
 }
 
 /// Copies a compiled plugin into a cache directory of the program. Each is compiled once per test process.
 pub fn provide_compiled_plugin(cache: &Path, plugin: Plugin) {
     static COMPILED: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
-    let compiled = COMPILED[plugin as usize].get_or_init(|| match plugin {
-        Plugin::Local => compile("obnam-tests-compiled", |place| place.join("nowhere").into()),
-        Plugin::S3Direct => compile("obnam-tests-compiled-s3", |_| "s3:http://127.0.0.1:1/bucket".into()),
-        Plugin::PresignClient => compile("obnam-tests-compiled-server", |_| "http://127.0.0.1:1/tenant".into()),
-    });
+    let once = |at: usize, make: &dyn Fn() -> PathBuf| COMPILED[at].get_or_init(make).clone();
+    let compiled = match plugin {
+        Plugin::Local => once(0, &|| compile("obnam-tests-compiled", |place| place.join("nowhere").into())),
+        Plugin::S3Direct => once(1, &|| compile("obnam-tests-compiled-s3", |_| "s3:http://127.0.0.1:1/bucket".into())),
+        Plugin::PresignClient => {
+            once(2, &|| compile("obnam-tests-compiled-server", |_| "http://127.0.0.1:1/tenant".into()))
+        }
+        Plugin::File(file) => compile_file(file),
+    };
     let target = cache.join("plugins");
     for private in [cache, &target] {
         fs::create_dir_all(private).unwrap();
@@ -115,5 +121,18 @@ fn compile(folder: &str, at: impl Fn(&Path) -> OsString) -> PathBuf {
         .env_remove("OBNAM_SERVER_TOKEN")
         .args(["--repo".as_ref(), location.as_os_str(), "chunks".as_ref()])
         .output();
+    place.join("obnam/plugins")
+}
+
+/// Makes the program compile a component, unless it has done so before.
+fn compile_file(file: &Path) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = file.file_stem().unwrap().to_str().unwrap();
+    let place =
+        std::env::current_exe().unwrap().parent().unwrap().with_file_name(format!("obnam-tests-compiled-{name}"));
+    let inspected =
+        Command::new(obnam()).env("XDG_CACHE_HOME", &place).args(["plugin", "inspect"]).arg(file).output().unwrap();
+    assert!(inspected.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&inspected.stderr));
     place.join("obnam/plugins")
 }

@@ -30,13 +30,13 @@ pub fn try_run(command: &mut Command) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(format!("{command:?} failed:\n{words}")) }
 }
 
-/// The Python of a virtual environment that has a package in it; it is made where it is missing.
-pub fn python_with(name: &str, package: &str) -> PathBuf {
-    try_python_with(name, package).unwrap_or_else(|why| panic!("{why}"))
+/// The Python of a virtual environment that has some packages in it (with spaces between them); it is made where it is missing.
+pub fn python_with(name: &str, packages: &str) -> PathBuf {
+    try_python_with(name, packages).unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// The same; an error says why it cannot be made here.
-pub fn try_python_with(name: &str, package: &str) -> Result<PathBuf, String> {
+pub fn try_python_with(name: &str, packages: &str) -> Result<PathBuf, String> {
     let venv = cache().join(name);
     let python = venv.join("bin/python");
     // One test process makes it, the others wait.
@@ -45,8 +45,8 @@ pub fn try_python_with(name: &str, package: &str) -> Result<PathBuf, String> {
     let done = venv.join("installed");
     if !done.exists() {
         try_run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-        try_run(Command::new(&python).args(["-m", "pip", "install", "--quiet", package]))?;
-        fs::write(&done, package).unwrap();
+        try_run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages.split(' ')))?;
+        fs::write(&done, packages).unwrap();
     }
     Ok(python)
 }

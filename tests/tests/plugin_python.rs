@@ -1,86 +1,31 @@
 //! A plugin in another language: Python, by componentize-py.
 //!
-//! The component has 18 MB and is not kept in the repository: the test builds it, once for each form in which contents
-//! can come, and keeps it in `$OBNAM_TEST_CACHE` (default `~/.cache/obnam-tests`), along with componentize-py itself
-//! where it is not installed.
+//! The component is built once for each form in which contents can come.
 
 #![allow(clippy::unwrap_used)]
 
 mod plugin_support;
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use obnam::chunk::{ChunkId, LabelFilter};
+use obnam::chunk::LabelFilter;
 use obnam::plugin::{HttpSettings, KeptOptions, Limits, PluginSource, PluginStore, StoreSpec, inspect, open_store};
 use obnam::store::{ChunkStore, PutOutcome, RemoveOutcome, StoreErrorKind};
+use obnam_tests::python;
+use obnam_tests::tools::cache;
 use plugin_support::{chunk, label, text};
-
-const VERSION: &str = "0.25.1";
-
-/// Where what is built lives on from one run to the next.
-fn cache() -> PathBuf {
-    let chosen = std::env::var_os("OBNAM_TEST_CACHE").map(PathBuf::from);
-    let directory = chosen.unwrap_or_else(|| {
-        let home = std::env::var_os("HOME").expect("HOME or OBNAM_TEST_CACHE is set");
-        PathBuf::from(home).join(".cache/obnam-tests")
-    });
-    fs::create_dir_all(&directory).unwrap();
-    directory
-}
-
-/// Runs a command that must work.
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} failed; the Python plugin cannot be tested without it:\n{words}");
-}
-
-/// The componentize-py to use: the one on the path, if it is of the right version, else one of our own.
-fn componentize_py() -> PathBuf {
-    let version = |program: &Path| {
-        let output = Command::new(program).arg("--version").output().ok()?;
-        String::from_utf8_lossy(&output.stdout).trim().ends_with(VERSION).then(|| program.to_owned())
-    };
-    if let Some(program) = version(Path::new("componentize-py")) {
-        return program;
-    }
-    let venv = cache().join(format!("componentize-py-{VERSION}"));
-    let program = venv.join("bin/componentize-py");
-    if version(&program).is_none() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-        run(Command::new(venv.join("bin/pip")).args(["install", &format!("componentize-py=={VERSION}")]));
-    }
-    program
-}
 
 /// The component of the Python plugin that takes contents in this form, `STREAM` or `BYTES`.
 fn python_plugin(bodies: &str) -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (guest, wit) = (tests.join("guests/python-memory"), tests.join("../wit"));
-    let mut inputs = format!("{VERSION} {bodies}").into_bytes();
-    for file in
-        [guest.join("memory.py"), guest.join("chunk_store.py"), guest.join("world.wit"), wit.join("chunk-store.wit")]
-    {
-        inputs.extend(fs::read(file).unwrap());
-    }
-    let component = cache().join(format!("python-memory-{}.wasm", ChunkId::of(&inputs)));
-    if component.exists() {
-        return component;
-    }
-    let build = tempfile::tempdir_in(cache()).unwrap();
-    let source = fs::read_to_string(guest.join("memory.py")).unwrap();
-    let (given, wanted) = ("BODIES = contract.Bodies.STREAM", format!("BODIES = contract.Bodies.{bodies}"));
-    assert!(source.contains(given));
-    fs::write(build.path().join("memory.py"), source.replace(given, &wanted)).unwrap();
-    fs::copy(guest.join("chunk_store.py"), build.path().join("chunk_store.py")).unwrap();
-    let mut command = Command::new(componentize_py());
-    command.current_dir(build.path()).arg("-d").arg(&wit).arg("-d").arg(guest.join("world.wit"));
-    command.args(["-w", "obnam:python-memory/python-memory", "componentize", "-p", ".", "memory", "-o", "built.wasm"]);
-    run(&mut command);
-    fs::rename(build.path().join("built.wasm"), &component).unwrap();
-    component
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/python-memory");
+    python::component(&guest, "obnam:python-memory/python-memory", "memory", |file, text| {
+        if file != "memory.py" {
+            return text;
+        }
+        let given = "BODIES = contract.Bodies.STREAM";
+        assert!(text.contains(given));
+        text.replace(given, &format!("BODIES = contract.Bodies.{bodies}"))
+    })
 }
 
 /// A store on one worker: the chunks are in the memory of its instance.

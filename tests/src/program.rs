@@ -63,7 +63,8 @@ fn newest(sources: &[&str]) -> SystemTime {
         let Ok(metadata) = fs::metadata(&path) else { continue };
         if metadata.is_dir() {
             let inside = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
-            waiting.extend(inside.filter(|path| !path.ends_with("tests") && !path.ends_with("target")));
+            let apart = ["tests", "target", "examples"];
+            waiting.extend(inside.filter(|path| !apart.iter().any(|name| path.ends_with(name))));
         } else {
             newest = newest.max(metadata.modified().unwrap());
         }

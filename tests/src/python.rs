@@ -22,7 +22,7 @@ pub fn component(folder: &Path, world: &str, main: &str, changed: impl Fn(&OsStr
     let sources: Vec<(PathBuf, String)> = files.into_iter().map(|file| (file.clone(), text(&file))).collect();
     let mut inputs = format!("{VERSION} {world} {main} {}", fs::read_to_string(wit.join("chunk-store.wit")).unwrap());
     inputs.extend(sources.iter().map(|(_, text)| text.as_str()));
-    let name = folder.file_name().unwrap().to_str().unwrap();
+    let name = world.rsplit('/').next().unwrap();
     let component = cache().join(format!("{name}-{}.wasm", ChunkId::of(inputs.as_bytes())));
     if component.exists() {
         return component;

@@ -67,7 +67,7 @@ fn foreign(settings: &Settings, findings: &mut Findings) -> Result<(), Error> {
     let stale = upload::stale(settings)?.len();
     if stale > 0 {
         let message =
-            format!("{stale} files in {INCOMING} were left by interrupted backups; the next backup removes them");
+            format!("interrupted backups have left files in {INCOMING}: {stale}. The next backup removes them");
         findings.add(Severity::Info, "interrupted-uploads", message);
     }
     Ok(())

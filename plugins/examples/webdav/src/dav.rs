@@ -113,7 +113,14 @@ pub fn make_folder(settings: &Settings, folder: &str, doing: &str) -> Result<boo
     match answer.status {
         200 | 201 | 204 | 405 => answer.text(doing).map(|_| true),
         404 | 409 => answer.text(doing).map(|_| false),
-        _ => Err(refused(settings, answer, doing)),
+        _ => {
+            let refusal = refused(settings, answer, doing);
+            // Apache says 403 when somebody else has made it at the same moment.
+            match look(settings, folder, doing)? {
+                Some(there) if there.is_folder => Ok(true),
+                _ => Err(refusal),
+            }
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Ask<'a> {
     pub body: Bytes,
     /// Whether the body's hash is signed, or `UNSIGNED-PAYLOAD` stands for it.
     pub unsigned: bool,
+    /// The body's hash in hexadecimal, where it is known already.
+    pub payload: Option<&'a str>,
     /// When it claims to be sent, instead of now.
     pub time: Option<Timestamp>,
 }
@@ -92,7 +94,11 @@ impl Client {
             "" => format!("/{}", self.access.bucket),
             key => format!("/{}/{}", self.access.bucket, encode(key, true)),
         };
-        let payload = if ask.unsigned { UNSIGNED.to_owned() } else { sha256(&ask.body) };
+        let payload = match ask.payload {
+            Some(known) => known.to_owned(),
+            None if ask.unsigned => UNSIGNED.to_owned(),
+            None => sha256(&ask.body),
+        };
         let time = amz_time(ask.time.unwrap_or_else(Timestamp::now));
         let mut headers: Vec<(String, String)> = vec![
             ("host".into(), self.access.authority().into()),

@@ -27,6 +27,7 @@ pub mod plugin;
 pub mod problem;
 pub mod repository;
 pub mod restore;
+pub mod retention;
 pub mod select;
 pub mod stats;
 pub mod store;

@@ -88,7 +88,12 @@ fn examples() -> &'static Examples {
         let mut link = entry(b"link", EntryType::Symlink);
         link.target = Some(b"target".to_vec());
         let entries = [to_cbor(&file), to_cbor(&link)].concat();
-        let tombstone = to_cbor(&Tombstone { packs: vec![pack.id; 5], created: obnam::format::Time::now(), grace: 10 });
+        let tombstone = to_cbor(&Tombstone {
+            packs: vec![pack.id; 5],
+            created: obnam::format::Time::now(),
+            grace: 10,
+            snapshots: None,
+        });
         Examples {
             private,
             metadata,

@@ -12,7 +12,7 @@ use obnam::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
 use obnam::format::blob::BlobKind;
 use obnam::format::roster::{GroupKeys, Parameters, Role};
 use obnam::format::signed::Context;
-use obnam::format::tombstone::Tombstone;
+use obnam::format::tombstone::{Forgotten, Tombstone};
 use obnam::format::{Time, to_cbor};
 use obnam::repository::RepositoryError;
 use obnam::repository::blobs::BlobReader;
@@ -165,7 +165,7 @@ fn old_key_sets_still_open_what_they_sealed() {
 }
 
 fn tombstone(world: &World, packs: Vec<ChunkId>) {
-    let payload = Tombstone { packs, created: Time::now(), grace: 86_400 };
+    let payload = Tombstone { packs, created: Time::now(), grace: 86_400, snapshots: None };
     world.open().put_signed(&label("tombstone"), Context::Tombstone, to_cbor(&payload)).unwrap();
 }
 
@@ -189,6 +189,37 @@ fn packs_under_a_tombstone_are_not_relied_on() {
         }
     }
     assert_restores(&world.open_fresh(), &second.id, &source, &before);
+}
+
+#[test]
+fn only_maintainers_forget() {
+    let world = World::new();
+    let source = world.source("s", &files());
+    let snapshots: Vec<_> = (0..3).map(|_| backup(&world.open(), &source).id).collect();
+    let party = world.party("writer");
+    world.admit(vec![(&party, vec![Role::Writer, Role::Reader], None)]);
+    let writer = world.open_as(&party);
+    let listing = writer.listing().unwrap();
+    let all = writer.snapshots(&listing).unwrap();
+    let doomed = snapshots[..1].iter().copied().collect();
+    let refused = writer.forget(&listing, &all, &doomed).unwrap_err();
+    assert!(matches!(refused, RepositoryError::NotAllowed { action: "forget snapshots" }), "{refused}");
+    // A record that it signs all the same makes nothing vanish.
+    let gone = Forgotten { id: snapshots[0], client: all[0].snapshot.client, sequence: 1, previous: None };
+    let payload = Tombstone { packs: vec![], created: Time::now(), grace: 0, snapshots: Some(vec![gone]) };
+    writer.put_signed(&label("tombstone"), Context::Tombstone, to_cbor(&payload)).unwrap();
+    let repository = world.open();
+    let listing = repository.listing().unwrap();
+    let all = repository.snapshots(&listing).unwrap();
+    assert!(all.len() == 3 && all.iter().all(|info| !info.forgotten));
+    // The newest one of a client stays, whatever is asked for.
+    let everything = snapshots.iter().copied().collect();
+    let outcome = repository.forget(&listing, &all, &everything).unwrap();
+    assert_eq!(outcome.removed.len(), 2);
+    let repository = world.open_fresh();
+    let left = repository.snapshots(&repository.listing().unwrap()).unwrap();
+    assert_eq!(left.iter().map(|info| info.id).collect::<Vec<_>>(), snapshots[2..]);
+    assert_restores(&repository, &snapshots[2], &source, &tree(&source));
 }
 
 /// Calls something after each data pack that it stores.

@@ -139,7 +139,7 @@ pub fn run(repository: &Repository, read_data: bool, watch: &Watch) -> Result<Re
         bad_places: Mutex::default(),
     };
     let listing = repository.listing()?;
-    let snapshots = repository.snapshots(&listing)?;
+    let mut snapshots = repository.snapshots(&listing)?;
     let index = repository.load_index(&listing)?;
     repository.tombstoned_in(&listing.tombstones);
     check.own_chunks();
@@ -148,7 +148,9 @@ pub fn run(repository: &Repository, read_data: bool, watch: &Watch) -> Result<Re
         watch.total.add(bytes);
         check.data(&index)?;
     }
-    check.history(&snapshots);
+    check.history(&snapshots, &listing.tombstones);
+    // What they need may be gone before they are.
+    snapshots.retain(|info| !info.forgotten);
     with_deep_stack(|| check.trees(&snapshots, &index))??;
     let mut findings = check.findings.into_inner().expect("no panic while the lock is held");
     for warning in repository.warnings.all() {

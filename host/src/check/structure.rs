@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::{Check, Finding, Severity, place_key};
-use crate::chunk::ChunkId;
+use crate::chunk::{ChunkId, ChunkInfo};
 use crate::format::blob::{BlobId, BlobKind};
 use crate::format::content::{Content, Item, decode_items};
 use crate::format::entry::{Entries, Entry};
@@ -93,9 +93,10 @@ impl Check<'_> {
         Ok(named.len())
     }
 
-    /// Each snapshot's predecessor has to be there.
-    pub(super) fn history(&self, snapshots: &[SnapshotInfo]) {
-        let ids: HashSet<ChunkId> = snapshots.iter().map(|info| info.id).collect();
+    /// Each snapshot's predecessor has to be there, unless it was forgotten.
+    pub(super) fn history(&self, snapshots: &[SnapshotInfo], tombstones: &[ChunkInfo]) {
+        let forgotten = self.repository.forgotten_in(tombstones).into_keys();
+        let ids: HashSet<ChunkId> = snapshots.iter().map(|info| info.id).chain(forgotten).collect();
         for info in snapshots {
             if let Some(previous) = info.snapshot.previous.filter(|id| !ids.contains(id)) {
                 let message = format!(

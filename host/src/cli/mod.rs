@@ -12,7 +12,9 @@ mod credential;
 mod diff;
 mod dry_run;
 mod exit;
+mod filter;
 mod find;
+mod forget;
 mod help;
 mod init;
 pub mod interrupt;
@@ -149,6 +151,7 @@ enum Command {
     Backup(Box<backup::Arguments>),
     Snapshots(snapshots::Arguments),
     Tag(tag::Arguments),
+    Forget(Box<forget::Arguments>),
     Ls(ls::Arguments),
     Find(find::Arguments),
     Diff(diff::Arguments),
@@ -172,6 +175,7 @@ impl Command {
             Command::Backup(_) => "backup",
             Command::Snapshots(_) => "snapshots",
             Command::Tag(_) => "tag",
+            Command::Forget(_) => "forget",
             Command::Ls(_) => "ls",
             Command::Find(_) => "find",
             Command::Diff(_) => "diff",
@@ -193,6 +197,7 @@ impl Command {
     fn uses_profile(&self) -> bool {
         match self {
             Command::Config(arguments) => arguments.uses_profile(),
+            Command::Forget(arguments) => !arguments.simulates(),
             Command::Version(_) | Command::Completions(_) | Command::Man(_) | Command::Plugin(_) => false,
             _ => true,
         }
@@ -227,6 +232,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Backup(arguments) => backup::run(global, arguments, output),
         Command::Snapshots(arguments) => snapshots::run(global, arguments, output),
         Command::Tag(arguments) => tag::run(global, arguments, output),
+        Command::Forget(arguments) => forget::run(global, arguments, output),
         Command::Ls(arguments) => ls::run(global, arguments, output),
         Command::Find(arguments) => find::run(global, arguments, output),
         Command::Diff(arguments) => diff::run(global, arguments, output),

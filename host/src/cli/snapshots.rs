@@ -1,11 +1,9 @@
 //! `obnam snapshots`: lists snapshots, oldest first.
 
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::filter::Filter;
 use super::output::{Output, count, printable, size};
 use super::{Failure, Global, exit};
 use crate::repository::Repository;
@@ -20,39 +18,18 @@ use crate::repository::metadata::SnapshotInfo;
   obnam snapshots --tag keep --host laptop
   obnam snapshots --path /home/me")]
 pub struct Arguments {
-    /// Also partial snapshots that a later one has made obsolete
+    /// Also partial snapshots that a later one has made obsolete, and forgotten ones that the store has not removed yet
     #[arg(long)]
     all: bool,
-    /// Only those with this tag; may be repeated
-    #[arg(long, value_name = "TAG")]
-    tag: Vec<String>,
-    /// Only those of this machine; may be repeated
-    #[arg(long, value_name = "NAME")]
-    host: Vec<String>,
-    /// Only backups of this path; may be repeated
-    #[arg(long, value_name = "PATH")]
-    path: Vec<PathBuf>,
-    /// Only those of this client, by its name or tag; may be repeated
-    #[arg(long, value_name = "CLIENT")]
-    client: Vec<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// Of these, only the newest N
     #[arg(long, value_name = "N")]
     last: Option<usize>,
 }
 
-impl Arguments {
-    fn passes(&self, repository: &Repository, info: &SnapshotInfo) -> bool {
-        let snapshot = &info.snapshot;
-        let has_path = |path: &PathBuf| snapshot.paths.iter().any(|raw| raw.0 == path.as_os_str().as_bytes());
-        let (name, tag) = (client_name(repository, info), snapshot.client.to_string());
-        (self.tag.is_empty() || self.tag.iter().any(|tag| info.tags.contains(tag)))
-            && (self.host.is_empty() || self.host.contains(&snapshot.host))
-            && (self.path.is_empty() || self.path.iter().any(has_path))
-            && (self.client.is_empty() || self.client.iter().any(|client| *client == tag || Some(client) == name))
-    }
-}
-
-fn client_name<'r>(repository: &'r Repository, info: &SnapshotInfo) -> Option<&'r String> {
+/// The name of a snapshot's client, where the roster knows it.
+pub fn client_name<'r>(repository: &'r Repository, info: &SnapshotInfo) -> Option<&'r String> {
     repository.roster.member(&info.snapshot.client).map(|member| &member.name)
 }
 
@@ -70,6 +47,7 @@ pub fn to_json(repository: &Repository, info: &SnapshotInfo) -> Value {
         "paths": snapshot.paths.iter().map(|path| String::from_utf8_lossy(&path.0)).collect::<Vec<_>>(),
         "tags": info.tags,
         "partial": info.is_partial(),
+        "forgotten": info.forgotten,
         "statistics": snapshot.statistics,
         "program": snapshot.program,
     });
@@ -82,9 +60,9 @@ pub fn to_json(repository: &Repository, info: &SnapshotInfo) -> Value {
 pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
     let repository = global.repository()?;
     let mut snapshots = repository.snapshots(&repository.listing()?)?;
-    snapshots.retain(|info| arguments.all || !info.replaced);
+    snapshots.retain(|info| arguments.all || !(info.replaced || info.forgotten));
     let total = snapshots.len();
-    snapshots.retain(|info| arguments.passes(&repository, info));
+    snapshots.retain(|info| arguments.filter.passes(&repository, info));
     let unwanted = snapshots.len().saturating_sub(arguments.last.unwrap_or(usize::MAX));
     let snapshots = &snapshots[unwanted..];
     let warnings = repository.warnings.all();
@@ -125,7 +103,11 @@ fn table(snapshots: &[SnapshotInfo], output: &mut Output) -> Result<(), Failure>
             size(snapshot.statistics.bytes),
             tags(info),
             paths.join(" "),
-            if info.is_partial() { " (partial)" } else { "" }
+            match info {
+                info if info.forgotten => " (forgotten)",
+                info if info.is_partial() => " (partial)",
+                _ => "",
+            }
         ))?;
     }
     Ok(())

@@ -1,8 +1,9 @@
-//! Tombstones: packs that a maintainer is going to remove (format section 11).
+//! Tombstones: what a maintainer removes: packs, and snapshots (format section 11).
 
 use minicbor::{Decode, Encode};
 
 use super::Time;
+use super::WriterTag;
 use crate::chunk::ChunkId;
 
 /// The payload of a tombstone.
@@ -18,4 +19,25 @@ pub struct Tombstone {
     /// How long the packs stay, in seconds.
     #[n(2)]
     pub grace: u64,
+    /// Snapshots that were forgotten.
+    #[n(3)]
+    pub snapshots: Option<Vec<Forgotten>>,
+}
+
+/// What stays of a snapshot that was forgotten: enough to tell it from one that somebody made vanish.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Forgotten {
+    /// The snapshot's id.
+    #[n(0)]
+    pub id: ChunkId,
+    /// Whose it was.
+    #[n(1)]
+    pub client: WriterTag,
+    /// Its sequence number.
+    #[n(2)]
+    pub sequence: u64,
+    /// The client's snapshot before it.
+    #[n(3)]
+    pub previous: Option<ChunkId>,
 }

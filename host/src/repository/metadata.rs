@@ -13,7 +13,7 @@ use crate::format::index::IndexPayload;
 use crate::format::roster::{Member, Role};
 use crate::format::signed::{Context, Signed};
 use crate::format::snapshot::{Reference, Snapshot, decode_references};
-use crate::format::tombstone::Tombstone;
+use crate::format::tombstone::{Forgotten, Tombstone};
 use crate::format::{FormatError, Time, WriterTag, from_cbor, whole};
 use crate::index::Index;
 use crate::index::cache::IndexCache;
@@ -35,6 +35,8 @@ pub struct SnapshotInfo {
     pub tags: Vec<String>,
     /// When that note was made, if there is one.
     pub noted: Option<Time>,
+    /// Whether a maintainer has forgotten it, and the store has not removed it yet.
+    pub forgotten: bool,
 }
 
 impl SnapshotInfo {
@@ -135,6 +137,7 @@ impl Repository {
                             snapshot: snapshot.into(),
                             tags,
                             noted: None,
+                            forgotten: false,
                             replaced: false,
                         })
                     }
@@ -154,13 +157,15 @@ impl Repository {
         if let Some(why) = denied.filter(|_| snapshots.is_empty()) {
             return Err(why);
         }
-        self.leave_out_removed(&mut snapshots);
+        let forgotten = self.forgotten_in(&listing.tombstones);
+        self.leave_out_removed(&mut snapshots, &forgotten);
         snapshots.sort_by_key(|info| (info.snapshot.started, info.snapshot.sequence, info.id));
         self.check_history(&snapshots)?;
         let replaces: HashSet<(WriterTag, ChunkId)> =
             snapshots.iter().filter_map(|info| Some((info.snapshot.client, info.snapshot.replaces?))).collect();
         for info in &mut snapshots {
             info.replaced = info.is_partial() && replaces.contains(&(info.snapshot.client, info.id));
+            info.forgotten = forgotten.contains_key(&info.id);
         }
         self.apply_notes(&listing.notes, &mut snapshots);
         Ok(snapshots)
@@ -178,13 +183,14 @@ impl Repository {
 
     /// Of a removed client only the snapshot that the roster names counts, and those before it: its key may be in other
     /// hands by now, and sign whatever they like.
-    fn leave_out_removed(&self, snapshots: &mut Vec<SnapshotInfo>) {
+    fn leave_out_removed(&self, snapshots: &mut Vec<SnapshotInfo>, forgotten: &HashMap<ChunkId, Forgotten>) {
         for member in &self.roster.members {
             let Some(removed) = &member.removed else { continue };
             let previous: HashMap<ChunkId, Option<ChunkId>> = snapshots
                 .iter()
                 .filter(|info| info.snapshot.client == member.tag)
                 .map(|info| (info.id, info.snapshot.previous))
+                .chain(forgotten.values().map(|gone| (gone.id, gone.previous)))
                 .collect();
             let mut counted = HashSet::new();
             let mut next = removed.snapshot;
@@ -283,7 +289,7 @@ impl Repository {
     /// Finds the snapshot that a user names: `latest`, an id, or the beginning of one (at least 4 digits).
     pub fn resolve<'a>(&self, snapshots: &'a [SnapshotInfo], name: &str) -> Result<&'a SnapshotInfo, RepositoryError> {
         if name == "latest" {
-            let whole = || snapshots.iter().filter(|info| !info.is_partial());
+            let whole = || snapshots.iter().filter(|info| !info.is_partial() && !info.forgotten);
             let own = whole().filter(|info| info.snapshot.client == self.client.tag);
             return own
                 .max_by_key(|info| info.snapshot.sequence)
@@ -363,7 +369,7 @@ impl Repository {
         let mut packs = HashSet::new();
         for (info, tombstone) in listed.iter().zip(self.in_parallel(listed, |info| self.tombstone(info))) {
             match tombstone {
-                Ok(tombstone) => packs.extend(tombstone.packs),
+                Ok((_, tombstone)) => packs.extend(tombstone.packs),
                 Err(why) => {
                     let name = ChunkName { label: info.label.clone(), id: info.id };
                     self.warnings.chunk("tombstone-unusable", &name, format!("it is ignored: {why}"));
@@ -373,10 +379,11 @@ impl Repository {
         packs
     }
 
-    fn tombstone(&self, info: &ChunkInfo) -> Result<Tombstone, RepositoryError> {
+    /// Reads a tombstone; who signed it, and what it says.
+    pub(super) fn tombstone(&self, info: &ChunkInfo) -> Result<(WriterTag, Tombstone), RepositoryError> {
         let malformed = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
-        let (_, payload) = self.signed_payload(info, Context::Tombstone)?;
-        from_cbor(&payload).map_err(malformed)
+        let (signer, payload) = self.signed_payload(info, Context::Tombstone)?;
+        Ok((signer, from_cbor(&payload).map_err(malformed)?))
     }
 
     /// The packs that a snapshot needs.

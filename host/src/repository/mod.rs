@@ -1,12 +1,13 @@
 //! The typed layer: a repository, opened with one client's keys.
 //!
 //! [`init`] makes one, [`open`] opens one, [`metadata`] reads what is sealed under the metadata key (snapshots, index
-//! chunks, tombstones), [`notes`] reads and writes the tags of snapshots, [`credentials`] lists, adds and removes what opens it, [`blobs`] reads blobs, [`tree`] and [`entries`] read contents and directories, [`mod@write`] seals and stores. Below
+//! chunks, tombstones), [`notes`] reads and writes the tags of snapshots, [`forgetting`] removes snapshots, [`credentials`] lists, adds and removes what opens it, [`blobs`] reads blobs, [`tree`] and [`entries`] read contents and directories, [`mod@write`] seals and stores. Below
 //! this layer there is only ciphertext. What cannot be opened or verified is noted in [`Warnings`] and skipped.
 
 pub mod blobs;
 pub mod credentials;
 pub mod entries;
+pub mod forgetting;
 pub mod init;
 pub mod metadata;
 pub mod notes;

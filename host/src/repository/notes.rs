@@ -67,7 +67,8 @@ impl Repository {
         notes
     }
 
-    fn note(&self, info: &ChunkInfo) -> Result<(WriterTag, Note), RepositoryError> {
+    /// Reads a note; who signed it, and what it says.
+    pub(super) fn note(&self, info: &ChunkInfo) -> Result<(WriterTag, Note), RepositoryError> {
         let malformed = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
         let (signer, payload) = self.signed_payload(info, Context::Note)?;
         Ok((signer, from_cbor(&payload).map_err(malformed)?))

@@ -66,6 +66,11 @@ pub struct Age {
 pub struct AgeError(String);
 
 impl Age {
+    /// The stretch itself.
+    pub fn span(&self) -> Span {
+        self.span
+    }
+
     /// This long before a time; `None` before the beginning of the calendar.
     pub fn before(&self, time: &Zoned) -> Option<Zoned> {
         time.checked_sub(self.span).ok()

@@ -141,8 +141,12 @@ fn tombstones_count_only_from_maintainers() {
     scene.world.admit(vec![(&writer, vec![Role::Writer, Role::Reader], None)]);
     let repository = scene.world.open_as(&writer);
     let packs: Vec<ChunkId> = scene.world.chunks("data").into_iter().map(|(_, id, _)| id).collect();
-    let payload =
-        obnam::format::tombstone::Tombstone { packs: packs.clone(), created: obnam::format::Time::now(), grace: 1000 };
+    let payload = obnam::format::tombstone::Tombstone {
+        packs: packs.clone(),
+        created: obnam::format::Time::now(),
+        grace: 1000,
+        snapshots: None,
+    };
     let id = repository.put_signed(&label("tombstone"), Context::Tombstone, to_cbor(&payload)).unwrap().id;
     assert!(scene.world.open().tombstoned().unwrap().is_empty());
     scene.assert_reported("tombstone-unusable", &format!("tombstone/{id}"));

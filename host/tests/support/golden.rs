@@ -206,6 +206,7 @@ pub fn computed() -> Value {
             packs: vec![ChunkId::from_bytes([0xee; 32])],
             created: Time { seconds: 1, nanoseconds: 2 },
             grace: 86_400,
+            snapshots: None,
         })),
     })
 }

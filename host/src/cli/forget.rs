@@ -1,0 +1,449 @@
+//! `obnam forget`: removes snapshots, by a policy or by name.
+
+use std::collections::{BTreeMap, HashSet};
+
+use clap::{Args, ValueEnum};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan, Zoned};
+use serde_json::{Value, json};
+
+use super::filter::Filter;
+use super::output::{Output, count, printable};
+use super::snapshots::client_name;
+use super::{Failure, Global, exit};
+use crate::chunk::ChunkId;
+use crate::format::{Time, WriterTag};
+use crate::repository::Repository;
+use crate::repository::forgetting::Outcome;
+use crate::repository::metadata::SnapshotInfo;
+use crate::retention::{Age, Candidate, Claim, Doubt, Policy, Reason, decide, doubts, simulate};
+
+/// How many years a simulation covers.
+const SIMULATED_YEARS: i32 = 10;
+/// The most backups that a simulation makes.
+const MOST_SIMULATED: usize = 100_000;
+
+/// Remove snapshots by a policy, or those that are named.
+///
+/// A snapshot is kept if any of the rules keeps it. The rules look at each group of snapshots for itself: those of one client, and
+/// (unless --group-by says it otherwise) of one machine and the same paths. Always kept are the newest whole snapshot of a group and
+/// the newest one of a client, and snapshots whose time cannot be right; to remove one of the latter, name it.
+///
+/// What only the forgotten snapshots needed stays stored for now. This needs a client with the role maintainer.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  obnam forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --keep-yearly all --dry-run
+  obnam forget --keep-within 1m --keep-within-monthly 2y --keep-tag keep
+  obnam forget 3f2a9c
+  obnam forget --simulate --keep-daily 7 --keep-monthly 12")]
+pub struct Arguments {
+    /// Snapshots to forget, whatever their age: ids or beginnings of ids
+    #[arg(value_name = "SNAP", conflicts_with = "simulate")]
+    snapshots: Vec<String>,
+    #[command(flatten)]
+    rules: Rules,
+    #[command(flatten)]
+    filter: Filter,
+    /// What snapshots of one group have in common, besides their client
+    #[arg(long, value_name = "WHAT,...", value_delimiter = ',', default_value = "host,paths")]
+    group_by: Vec<GroupBy>,
+    /// Show what would be done, and do nothing
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Show what the policy keeps of ten years of backups, one every INTERVAL (6h, 1d, ...); needs no repository
+    #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "1d", require_equals = true)]
+    simulate: Option<String>,
+}
+
+/// What is kept.
+#[derive(Debug, Args)]
+#[command(
+    next_help_heading = "What is kept (N: a number, or all; AGE: 12h, 14d, 3m, 1y6m, before the newest of the group)"
+)]
+struct Rules {
+    /// The last N
+    #[arg(long, value_name = "N")]
+    keep_last: Option<String>,
+    /// The last one of each of N hours with snapshots
+    #[arg(long, value_name = "N")]
+    keep_hourly: Option<String>,
+    /// The last one of each of N days with snapshots
+    #[arg(long, value_name = "N")]
+    keep_daily: Option<String>,
+    /// The last one of each of N weeks (from Monday to Sunday) with snapshots
+    #[arg(long, value_name = "N")]
+    keep_weekly: Option<String>,
+    /// The last one of each of N months with snapshots
+    #[arg(long, value_name = "N")]
+    keep_monthly: Option<String>,
+    /// The last one of each of N quarters with snapshots
+    #[arg(long, value_name = "N")]
+    keep_quarterly: Option<String>,
+    /// The last one of each of N years with snapshots
+    #[arg(long, value_name = "N")]
+    keep_yearly: Option<String>,
+    /// All that are not older than this
+    #[arg(long, value_name = "AGE")]
+    keep_within: Option<String>,
+    /// Of those that are not older than this, the last one of each hour
+    #[arg(long, value_name = "AGE")]
+    keep_within_hourly: Option<String>,
+    /// Of those that are not older than this, the last one of each day
+    #[arg(long, value_name = "AGE")]
+    keep_within_daily: Option<String>,
+    /// Of those that are not older than this, the last one of each week
+    #[arg(long, value_name = "AGE")]
+    keep_within_weekly: Option<String>,
+    /// Of those that are not older than this, the last one of each month
+    #[arg(long, value_name = "AGE")]
+    keep_within_monthly: Option<String>,
+    /// Of those that are not older than this, the last one of each quarter
+    #[arg(long, value_name = "AGE")]
+    keep_within_quarterly: Option<String>,
+    /// Of those that are not older than this, the last one of each year
+    #[arg(long, value_name = "AGE")]
+    keep_within_yearly: Option<String>,
+    /// Those with this tag; may be repeated
+    #[arg(long, value_name = "TAG")]
+    keep_tag: Vec<String>,
+    /// Those whose ids begin like this; may be repeated
+    #[arg(long, value_name = "SNAP")]
+    keep_id: Vec<String>,
+}
+
+impl Rules {
+    fn policy(&self) -> Result<Policy, Failure> {
+        let single = [
+            ("last", &self.keep_last),
+            ("hourly", &self.keep_hourly),
+            ("daily", &self.keep_daily),
+            ("weekly", &self.keep_weekly),
+            ("monthly", &self.keep_monthly),
+            ("quarterly", &self.keep_quarterly),
+            ("yearly", &self.keep_yearly),
+            ("within", &self.keep_within),
+            ("within-hourly", &self.keep_within_hourly),
+            ("within-daily", &self.keep_within_daily),
+            ("within-weekly", &self.keep_within_weekly),
+            ("within-monthly", &self.keep_within_monthly),
+            ("within-quarterly", &self.keep_within_quarterly),
+            ("within-yearly", &self.keep_within_yearly),
+        ];
+        let single = single.into_iter().filter_map(|(rule, value)| Some((rule, value.as_ref()?)));
+        let many = [("tag", &self.keep_tag), ("id", &self.keep_id)];
+        let many = many.into_iter().flat_map(|(rule, values)| values.iter().map(move |value| (rule, value)));
+        let mut policy = Policy::default();
+        for (rule, value) in single.chain(many) {
+            policy.set(rule, value).map_err(|why| Failure::Input(format!("--keep-{rule}: {why}")))?;
+        }
+        Ok(policy)
+    }
+}
+
+/// What makes a group, besides the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum GroupBy {
+    /// Nothing more
+    Client,
+    /// The name of the machine
+    Host,
+    /// The paths that were backed up
+    Paths,
+    /// The tags
+    Tags,
+}
+
+impl Arguments {
+    /// Whether no repository is needed.
+    pub fn simulates(&self) -> bool {
+        self.simulate.is_some()
+    }
+}
+
+pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
+    let policy = arguments.rules.policy()?;
+    if policy.is_empty() && arguments.snapshots.is_empty() {
+        let message = "say what is to be kept (--keep-daily 7, --keep-within 1y, ...; see: obnam forget --help), or name the \
+                       snapshots to forget";
+        return Err(Failure::Input(message.into()));
+    }
+    if !arguments.snapshots.is_empty() && (!policy.is_empty() || !arguments.filter.is_empty()) {
+        let message =
+            "snapshots are named, so no rule or filter can say which ones are meant; leave out one of the two";
+        return Err(Failure::Input(message.into()));
+    }
+    if let Some(interval) = &arguments.simulate {
+        return show_simulation(&policy, interval, output);
+    }
+    let repository = global.repository()?;
+    let listing = repository.listing()?;
+    let snapshots = repository.snapshots(&listing)?;
+    let groups = match arguments.snapshots.as_slice() {
+        [] => by_policy(&repository, arguments, &policy, &snapshots),
+        names => vec![by_name(&repository, names, &snapshots)?],
+    };
+    let doomed: HashSet<ChunkId> = groups.iter().flat_map(Group::doomed).collect();
+    let outcome = match arguments.dry_run {
+        true => Outcome::default(),
+        false => repository.forget(&listing, &snapshots, &doomed)?,
+    };
+    let warnings = repository.warnings.all();
+    output.warnings(&warnings);
+    if output.json {
+        let result = in_json(&repository, arguments, &groups, &outcome);
+        output.document("ok", &warnings, result)?;
+        return Ok(exit::OK);
+    }
+    for group in &groups {
+        group.show(&repository, output)?;
+    }
+    summary(arguments, &groups, &outcome, output)?;
+    output.flush()?;
+    Ok(exit::OK)
+}
+
+/// Snapshots that were weighed against each other, oldest first, with the reasons to keep them.
+struct Group<'s> {
+    snapshots: Vec<(&'s SnapshotInfo, Vec<String>)>,
+}
+
+impl Group<'_> {
+    fn doomed(&self) -> impl Iterator<Item = ChunkId> {
+        self.snapshots.iter().filter(|(_, reasons)| reasons.is_empty()).map(|(info, _)| info.id)
+    }
+
+    fn show(&self, repository: &Repository, output: &mut Output) -> Result<(), Failure> {
+        let Some((first, _)) = self.snapshots.first() else { return Ok(()) };
+        let client = client_name(repository, first).cloned().unwrap_or_else(|| first.snapshot.client.to_string());
+        let paths: Vec<_> = first.snapshot.paths.iter().map(|path| printable(&path.0)).collect();
+        let text = |text: &str| printable(text.as_bytes());
+        output.summary(format!(
+            "client {}, host {}: {}",
+            text(&client),
+            text(&first.snapshot.host),
+            paths.join(" ")
+        ))?;
+        for (info, reasons) in &self.snapshots {
+            let what = if reasons.is_empty() { "forget" } else { "keep" };
+            let tags: Vec<_> = info.tags.iter().map(|tag| text(tag)).collect();
+            let because = if reasons.is_empty() { String::new() } else { reasons.join(", ") };
+            let line = format!(
+                "  {what:<6}  {:<10}  {:<19}  {:<12}  {because}",
+                info.id.short(),
+                info.snapshot.started.to_local(),
+                tags.join(",")
+            );
+            output.line(line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// All groups of the snapshots that pass the filter, decided by the policy.
+fn by_policy<'s>(
+    repository: &Repository,
+    arguments: &Arguments,
+    policy: &Policy,
+    snapshots: &'s [SnapshotInfo],
+) -> Vec<Group<'s>> {
+    let newest = Repository::newest_of_clients(snapshots);
+    let doubtful = doubtful(snapshots);
+    let mut groups: BTreeMap<Key, Vec<&SnapshotInfo>> = BTreeMap::new();
+    for info in snapshots.iter().filter(|info| !info.forgotten && arguments.filter.passes(repository, info)) {
+        groups.entry(key_of(info, &arguments.group_by)).or_default().push(info);
+    }
+    let decided = groups.into_values().map(|mut group| {
+        group.sort_by_key(|info| info.snapshot.sequence);
+        let candidates: Vec<Candidate> = group.iter().map(|info| candidate(info, &doubtful)).collect();
+        let reasons = decide(policy, &candidates);
+        let snapshots = group.into_iter().zip(reasons).map(|(info, reasons)| {
+            let mut reasons: Vec<String> = reasons.iter().map(Reason::to_string).collect();
+            if reasons.is_empty() && newest.contains(&info.id) {
+                reasons.push("newest of its client".into());
+            }
+            (info, reasons)
+        });
+        Group { snapshots: snapshots.collect() }
+    });
+    decided.collect()
+}
+
+/// What the snapshots of one group have in common: client, machine, paths, tags.
+type Key = (WriterTag, Option<String>, Option<Vec<Vec<u8>>>, Option<Vec<String>>);
+
+fn key_of(info: &SnapshotInfo, what: &[GroupBy]) -> Key {
+    let snapshot = &info.snapshot;
+    let sorted = || {
+        let mut tags = info.tags.clone();
+        tags.sort();
+        tags
+    };
+    (
+        snapshot.client,
+        what.contains(&GroupBy::Host).then(|| snapshot.host.clone()),
+        what.contains(&GroupBy::Paths).then(|| snapshot.paths.iter().map(|path| path.0.to_vec()).collect()),
+        what.contains(&GroupBy::Tags).then(sorted),
+    )
+}
+
+fn timestamp(time: Time) -> Timestamp {
+    Timestamp::new(time.seconds, 0).unwrap_or(if time.seconds < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+/// The snapshots whose times cannot be right, among all of their clients.
+fn doubtful(snapshots: &[SnapshotInfo]) -> BTreeMap<ChunkId, Doubt> {
+    let mut clients: BTreeMap<WriterTag, Vec<&SnapshotInfo>> = BTreeMap::new();
+    for info in snapshots {
+        clients.entry(info.snapshot.client).or_default().push(info);
+    }
+    let mut doubtful = BTreeMap::new();
+    for mut chain in clients.into_values() {
+        chain.sort_by_key(|info| info.snapshot.sequence);
+        let claim = |info: &&SnapshotInfo| Claim {
+            started: timestamp(info.snapshot.started),
+            stored: info.stored.and_then(|time| Timestamp::try_from(time).ok()),
+        };
+        let claims: Vec<Claim> = chain.iter().map(claim).collect();
+        let found = chain.iter().zip(doubts(&claims, Timestamp::now()));
+        doubtful.extend(found.filter_map(|(info, doubt)| Some((info.id, doubt?))));
+    }
+    doubtful
+}
+
+fn candidate(info: &SnapshotInfo, doubtful: &BTreeMap<ChunkId, Doubt>) -> Candidate {
+    Candidate {
+        time: timestamp(info.snapshot.started).to_zoned(TimeZone::system()),
+        tags: info.tags.clone(),
+        id: info.id.to_string(),
+        partial: info.is_partial(),
+        doubt: doubtful.get(&info.id).copied(),
+    }
+}
+
+/// The snapshots that the user names.
+fn by_name<'s>(repository: &Repository, names: &[String], snapshots: &'s [SnapshotInfo]) -> Result<Group<'s>, Failure> {
+    let newest = Repository::newest_of_clients(snapshots);
+    let mut chosen: Vec<(&SnapshotInfo, Vec<String>)> = Vec::new();
+    for name in names {
+        let info = repository.resolve(snapshots, name)?;
+        if newest.contains(&info.id) {
+            return Err(Failure::Input(format!(
+                "snapshot {} is the newest one of its client and cannot be forgotten: its number tells other machines that \
+                 nothing is missing behind it; nothing was forgotten. Make another backup first",
+                info.id.short()
+            )));
+        }
+        if chosen.iter().all(|(other, _)| other.id != info.id) {
+            chosen.push((info, Vec::new()));
+        }
+    }
+    Ok(Group { snapshots: chosen })
+}
+
+fn in_json(repository: &Repository, arguments: &Arguments, groups: &[Group<'_>], outcome: &Outcome) -> Value {
+    let snapshot = |(info, reasons): &(&SnapshotInfo, Vec<String>)| {
+        json!({
+            "id": info.id.to_string(),
+            "started": info.snapshot.started.to_rfc3339(),
+            "host": info.snapshot.host,
+            "paths": info.snapshot.paths.iter().map(|path| String::from_utf8_lossy(&path.0)).collect::<Vec<_>>(),
+            "tags": info.tags,
+            "keep": !reasons.is_empty(),
+            "reasons": reasons,
+        })
+    };
+    let group = |group: &Group<'_>| {
+        let first = group.snapshots.first().map(|(info, _)| *info);
+        json!({
+            "client": first.map(|info| json!({
+                "tag": info.snapshot.client.to_string(),
+                "name": client_name(repository, info),
+            })),
+            "snapshots": group.snapshots.iter().map(snapshot).collect::<Vec<_>>(),
+        })
+    };
+    let pending = |(id, until): &(ChunkId, u64)| {
+        let until = i64::try_from(*until).unwrap_or(i64::MAX);
+        json!({ "id": id.to_string(), "until": Time { seconds: until, nanoseconds: 0 }.to_rfc3339() })
+    };
+    json!({
+        "dry_run": arguments.dry_run,
+        "groups": groups.iter().map(group).collect::<Vec<_>>(),
+        "removed": outcome.removed.iter().map(ChunkId::to_string).collect::<Vec<_>>(),
+        "pending": outcome.pending.iter().map(pending).collect::<Vec<_>>(),
+    })
+}
+
+fn summary(arguments: &Arguments, groups: &[Group<'_>], outcome: &Outcome, output: &mut Output) -> Result<(), Failure> {
+    let all: usize = groups.iter().map(|group| group.snapshots.len()).sum();
+    let doomed: usize = groups.iter().map(|group| group.doomed().count()).sum();
+    let snapshots = |number: usize| count(number as u64, "snapshot", "snapshots");
+    let kept =
+        if arguments.snapshots.is_empty() { format!(", {} kept", snapshots(all - doomed)) } else { String::new() };
+    if arguments.dry_run {
+        return output.summary(format!("{} would be forgotten{kept}; nothing was done", snapshots(doomed)));
+    }
+    output.summary(format!("{} forgotten{kept}", snapshots(doomed)))?;
+    if let Some(until) = outcome.pending.iter().map(|(_, until)| *until).max() {
+        let until = Time { seconds: i64::try_from(until).unwrap_or(i64::MAX), nanoseconds: 0 };
+        output.summary(format!("the server removes {} by {}", snapshots(outcome.pending.len()), until.to_local()))?;
+    }
+    Ok(())
+}
+
+fn show_simulation(policy: &Policy, interval: &str, output: &mut Output) -> Result<u8, Failure> {
+    let wrong = |why: String| Failure::Input(format!("--simulate: {why}"));
+    let interval = interval.parse::<Age>().map_err(|error| wrong(error.to_string()))?.span();
+    let last = Zoned::now();
+    let first = last.checked_sub(SIMULATED_YEARS.years()).map_err(|error| wrong(error.to_string()))?;
+    let fewest = last.checked_sub(interval).is_ok_and(|before| {
+        let (step, all) = (&last - &before, &last - &first);
+        let hours = |span: jiff::Span| span.total((jiff::Unit::Hour, &last)).unwrap_or(f64::MAX);
+        hours(all) / hours(step) > MOST_SIMULATED as f64
+    });
+    if fewest {
+        return Err(wrong("that are too many backups; take a longer interval".into()));
+    }
+    let calendar = simulate(policy, first, &last, interval);
+    if output.json {
+        let kept = calendar.kept.iter().map(|(time, reasons)| {
+            json!({
+                "time": time.timestamp().to_string(),
+                "reasons": reasons.iter().map(Reason::to_string).collect::<Vec<_>>(),
+            })
+        });
+        let result = json!({ "made": calendar.made, "kept": kept.collect::<Vec<_>>() });
+        output.document("ok", &[], result)?;
+        return Ok(exit::OK);
+    }
+    output.line("       Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec")?;
+    for (year, months) in calendar.months() {
+        let cells = months.map(|number| if number == 0 { "  .".into() } else { format!("{number:>3}") });
+        output.line(format!("{year}   {}", cells.join(" ")))?;
+    }
+    let newest = calendar.kept.iter().rev().take(31).map(|(time, reasons)| (time, reasons));
+    output.line("")?;
+    for (time, reasons) in newest {
+        let reasons: Vec<_> = reasons.iter().map(Reason::to_string).collect();
+        output.line(format!("{}  {}", time.strftime("%a %Y-%m-%d %H:%M"), reasons.join(", ")))?;
+    }
+    let kept = count(calendar.kept.len() as u64, "snapshot", "snapshots");
+    output.summary(format!("{kept} of {} kept after {SIMULATED_YEARS} years", calendar.made))?;
+    output.flush()?;
+    Ok(exit::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::retention::Period;
+
+    #[test]
+    fn every_period_has_its_options() {
+        let command = Arguments::augment_args(clap::Command::new("forget"));
+        let has = |name: String| command.get_arguments().any(|argument| argument.get_long() == Some(&name));
+        for period in Period::ALL {
+            assert!(has(format!("keep-{period}")) && has(format!("keep-within-{period}")), "{period}");
+        }
+    }
+}

@@ -6,12 +6,13 @@ use std::fs;
 
 use obnam_tests::s3::fake::{FakeS3, Faults};
 use obnam_tests::server::{Server, Setup};
+use obnam_tests::tree::Random;
 use obnam_tests::{Ran, Sandbox, args};
 use serde_json::{Value, json};
 
 /// A repository with so many snapshots, of which only the first one's chunks hold `first`.
 fn with_snapshots(sandbox: &Sandbox, count: usize) -> Vec<String> {
-    fs::write(sandbox.source().join("first"), "only the first backup stores this").unwrap();
+    Random(1).write_file(&sandbox.source().join("first"), 200_000);
     for number in 0..count {
         fs::write(sandbox.source().join("counter"), format!("{number}")).unwrap();
         sandbox.back_up();
@@ -23,8 +24,9 @@ fn labels(sandbox: &Sandbox, family: &str) -> usize {
     sandbox.chunks().iter().filter(|(label, ..)| label == family || label.starts_with(&format!("{family}."))).count()
 }
 
-fn warned(ran: &Ran) -> Value {
-    ran.json()["warnings"].clone()
+/// How many warnings there are but for the one of a first use.
+fn alarms(ran: &Ran) -> usize {
+    ran.json()["warnings"].as_array().unwrap().iter().filter(|warning| warning["code"] != "first-use").count()
 }
 
 #[test]
@@ -45,14 +47,14 @@ fn a_policy_forgets_and_the_others_stay_whole() {
     assert_eq!(result["groups"][0]["snapshots"][5]["reasons"], json!(["newest", "last"]));
     // What stood in the first snapshot's index is still found, also by a machine that never saw that one, and nobody is alarmed.
     for _ in 0..2 {
-        assert_eq!(warned(&sandbox.obnam(args!["--json", "snapshots"]).expect(0)), json!([]));
+        assert_eq!(alarms(&sandbox.obnam(args!["--json", "snapshots"]).expect(0)), 0);
         assert!(sandbox.check(0).is_empty());
         sandbox.assert_restores();
         sandbox.next_machine();
     }
-    // The next backup goes on, and stores nothing twice.
+    // The next backup goes on, and does not store again what the first one stored.
     let again = sandbox.back_up();
-    assert_eq!(again["statistics"]["new_bytes"], 0, "{again}");
+    assert!(again["statistics"]["new_bytes"].as_u64().unwrap() < 20_000, "{again}");
     let nothing = sandbox.obnam(args!["forget", "--keep-last", "3"]).expect(0).text();
     assert!(nothing.contains("0 snapshots forgotten, 3 snapshots kept"), "{nothing}");
     assert_eq!(labels(&sandbox, "tombstone"), 1);

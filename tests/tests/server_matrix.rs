@@ -65,6 +65,7 @@ impl Backups {
             ("cat snapshot", args!["cat", "snapshot", "latest"].into()),
             ("cat roster", args!["cat", "roster"].into()),
             ("cat chunk", args!["cat", "chunk", snapshot].into()),
+            ("forget --dry-run", args!["forget", "--keep-last", "1", "--dry-run"].into()),
             ("chunks", args!["chunks"].into()),
             ("chunks --label", args!["chunks", "--label", "snapshot."].into()),
             ("check", args!["check"].into()),
@@ -233,6 +234,28 @@ fn init_with_every_preset() {
             assert_eq!(backups.count(&tenant), 0, "{preset}: something half done was left");
         }
     }
+}
+
+/// Who may add, or read, makes no snapshot vanish; who may prune does, and even then the server waits.
+#[test]
+fn forgetting_with_every_preset() {
+    let backups = Backups::new();
+    let forget = args!["--json", "forget", "--keep-last", "1"];
+    let snapshots = backups.count("/snapshot.");
+    for (preset, verb, label) in
+        [("bootstrap", "find", ""), ("restore", "create", "index."), ("backup", "create", "tombstone")]
+    {
+        let token = backups.server.token("alice", &["--preset", preset]);
+        let ran = backups.run(&token, &forget).expect(13);
+        assert!(names(&ran, verb, label) || ran.all().contains("has no right to find"), "{preset}: {ran:#?}");
+        let listed = backups.run(&backups.server.token("alice", &["--preset", "all"]), &args!["--json", "snapshots"]);
+        assert_eq!(listed.expect(0).result().as_array().unwrap().len(), snapshots, "{preset}");
+    }
+    let token = backups.server.token("alice", &["--preset", "prune"]);
+    let result = backups.run(&token, &forget).expect(0).result();
+    assert_eq!(result["pending"].as_array().unwrap().len(), snapshots - 1, "{result}");
+    assert_eq!(backups.count("/snapshot."), snapshots, "none is removed before its time");
+    backups.restores(&token).expect(0);
 }
 
 fn single_rights(verb: &str) {

@@ -33,7 +33,7 @@ impl Global {
     /// Whether a store may have to be asked for: it says only when it is opened where its data is.
     pub fn may_have_to_approve(&self, store: &PluginStore) -> bool {
         let asks = store.info().options.iter().any(|option| option.name == DATA_HOST);
-        asks && !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
+        asks && can_ask(self.json)
     }
 
     /// Asks about the hosts that the store was refused; whether the user approved one.
@@ -82,8 +82,13 @@ impl Global {
     }
 }
 
+/// Whether there is somebody to ask.
+pub fn can_ask(json: bool) -> bool {
+    !json && io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
 /// Asks on the terminal; everything but yes is no.
-fn ask(question: &str) -> Result<bool, Failure> {
+pub fn ask(question: &str) -> Result<bool, Failure> {
     let mut answer = String::new();
     let mut ask = || {
         io::stderr().write_all(question.as_bytes())?;

@@ -7,6 +7,7 @@ use super::approval::Approved;
 use super::{Failure, Global};
 use crate::credential::{Secret, identity, passphrase};
 use crate::local::Dirs;
+use crate::plugin::trust::Trust;
 use crate::plugin::{self, PluginSource, PluginStore, StoreSpec};
 use crate::repository::open::{self, Known};
 use crate::repository::{Place, Repository};
@@ -39,9 +40,9 @@ impl Global {
     /// The store, behind its plugin. Nothing has been asked of the place yet, unless it can name hosts of its own: then it
     /// was opened, and the user asked about them.
     pub fn place(&self) -> Result<Place, Failure> {
-        let mut approved = Approved::default();
+        let (mut approved, mut trust) = (Approved::default(), None);
         let store = loop {
-            let store = self.store(&approved)?;
+            let store = self.store(&approved, &mut trust)?;
             if !self.may_have_to_approve(&store) {
                 break store;
             }
@@ -57,7 +58,7 @@ impl Global {
         Ok(Place { store: Arc::new(store), location, dirs: Dirs::from_environment()? })
     }
 
-    fn store(&self, approved: &Approved) -> Result<PluginStore, Failure> {
+    fn store(&self, approved: &Approved, trust: &mut Option<Trust>) -> Result<PluginStore, Failure> {
         let location = self.location()?;
         let dirs = Dirs::from_environment()?;
         let mut options = self.plugin_options()?;
@@ -78,7 +79,7 @@ impl Global {
             workers: self.connections().into(),
             create_dir: true,
         };
-        Ok(plugin::open_store(&spec)?)
+        self.open_store(&spec, trust)
     }
 
     /// What the user opens the repository with.

@@ -90,7 +90,7 @@ fn store(error: &StoreError) -> (u8, &'static str) {
 fn local(error: &LocalError) -> (u8, &'static str) {
     match error {
         LocalError::Locked { .. } => (16, "busy"),
-        LocalError::NoHome | LocalError::Damaged { .. } => (17, "bad-input"),
+        LocalError::NoHome | LocalError::Damaged { .. } | LocalError::Exposed { .. } => (17, "bad-input"),
         LocalError::Io { .. } => (1, "other"),
     }
 }

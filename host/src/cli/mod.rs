@@ -31,6 +31,7 @@ mod snapshots;
 mod stats;
 mod tag;
 mod trial;
+mod trust;
 mod version;
 
 use std::path::PathBuf;
@@ -85,6 +86,9 @@ pub(crate) struct Global {
     /// An option for the plugin; may be repeated
     #[arg(short = 'o', long = "option", global = true, value_name = "KEY=VALUE", hide_short_help = true)]
     options: Vec<String>,
+    /// Use a plugin file with this SHA-256, though you have not trusted it before (obnam plugin trust); may be repeated
+    #[arg(long, global = true, value_name = "SHA256", hide_short_help = true)]
+    trust: Vec<String>,
     /// Open with the age X25519 identity in this file (mode 0600) instead of a passphrase
     #[arg(long, global = true, value_name = "FILE", env = "OBNAM_IDENTITY", hide_env_values = true)]
     identity: Option<PathBuf>,

@@ -180,6 +180,14 @@ impl Global {
         }
     }
 
+    /// The SHA-256 of trusted plugins in the profile, if its repository is used.
+    pub fn profile_trust(&self) -> &[Setting<String>] {
+        match &self.settings.profile {
+            Some(profile) if self.is_of_profile() => &profile.trust,
+            _ => &[],
+        }
+    }
+
     /// Whether the repository is the one of the profile.
     pub fn is_of_profile(&self) -> bool {
         matches!(self.settings.origin("repo"), Origin::Profile(_))

@@ -9,7 +9,8 @@ use super::profile::{Profile, Setting};
 use super::{Config, Mistake};
 
 /// What says nothing of another repository.
-const OF_REPOSITORY: [&str; 6] = ["backend", "options", "repository-id", "credential", "ca-file", "plain-http"];
+const OF_REPOSITORY: [&str; 7] =
+    ["backend", "options", "trust", "repository-id", "credential", "ca-file", "plain-http"];
 
 /// Gives every profile what it inherits.
 pub(super) fn resolve(config: &mut Config) -> Vec<Mistake> {
@@ -76,6 +77,7 @@ fn inherit(profile: &mut Profile, parent: &Profile) {
     }
     take!(
         "backend" backend,
+        "trust" trust,
         "repository-id" repository_id,
         "credential" credential,
         "ca-file" ca_file,

@@ -66,6 +66,8 @@ pub struct Profile {
     pub backend: Option<Setting<PathBuf>>,
     /// Options of the plugin: name and value.
     pub options: Vec<Setting<(String, String)>>,
+    /// The SHA-256 of plugin files that are trusted.
+    pub trust: Vec<Setting<String>>,
     /// An identity file.
     pub identity: Option<Setting<PathBuf>>,
     /// The repository's id.
@@ -116,11 +118,12 @@ impl Profile {
 }
 
 /// The keys of a profile, as they are written in the file.
-pub const KEYS: [&str; 25] = [
+pub const KEYS: [&str; 26] = [
     "repository",
     "extends",
     "backend",
     "options",
+    "trust",
     "identity",
     "repository-id",
     "credential",

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::profile::{KEYS, PassphraseSource, Place, Profile, Setting};
 use super::{Config, Mistake, extends, nearest, path};
 use crate::chunk::ChunkId;
+use crate::plugin::trust::parse_sha256;
 
 /// A value with its place in the text.
 type Value<'t> = Spanned<DeValue<'t>>;
@@ -120,6 +121,7 @@ impl Reader<'_> {
                 "repository" => profile.repository = self.with(name, value, path::location),
                 "backend" => profile.backend = self.path(name, value),
                 "options" => profile.options = self.options(value),
+                "trust" => profile.trust = self.list(name, value, |s, n, v| s.with(n, v, |text, _| parse_sha256(text))),
                 "identity" => profile.identity = self.path(name, value),
                 "repository-id" => profile.repository_id = self.with(name, value, chunk_id),
                 "credential" => profile.credential = self.with(name, value, chunk_id),

@@ -40,6 +40,14 @@ pub enum LocalError {
         /// What is wrong.
         why: String,
     },
+    /// A file of this program that somebody else could have written.
+    #[error("{what} is not believed: {why}")]
+    Exposed {
+        /// What the file is.
+        what: &'static str,
+        /// Who, and what to do.
+        why: String,
+    },
     /// Another backup runs.
     #[error("another backup of this client into this repository is running (lock {path}); wait for it to end", path = path.display())]
     Locked {
@@ -76,6 +84,11 @@ impl Dirs {
     /// The configuration file that is read when no other is named.
     pub fn config_file(&self) -> PathBuf {
         self.config.join("config.toml")
+    }
+
+    /// The list of the plugin files that the user trusts.
+    pub fn trusted_plugins(&self) -> PathBuf {
+        self.config.join("trusted-plugins.json")
     }
 
     /// Where pins are.

@@ -3,7 +3,8 @@
 //! A plugin exports the interface `obnam:chunk-store/chunk-store` (`wit/chunk-store.wit`, which is the contract). It is
 //! not trusted for anything but keeping bytes. What must always hold:
 //!
-//! - A plugin can touch nothing that the user did not name (`grants`, `sandbox`, `http`).
+//! - A plugin can touch nothing that the user did not name or approve (`grants`, `wish`, `trust`, `sandbox`, `http`).
+//! - The bytes that are run are those that were read and hashed, once (`component`).
 //! - Whatever a plugin does, its caller gets an answer or an error in bounded time and memory, and other plugins and
 //!   stores of the process do not notice (`limits`, `worker`, `progress`).
 //! - Everything that it answers is checked (`verify`, `streams`, `store`).
@@ -11,11 +12,12 @@
 //! - WebAssembly costs nothing before the first store is opened (`engine`).
 //!
 //! The way of a call: [`PluginStore`] (a [`ChunkStore`](crate::store::ChunkStore)) -> `retry` -> `pool` -> `worker` (a
-//! thread) -> `instance` -> the guest. `opening` puts all of it together, with `location`, `options`, `fit` and
+//! thread) -> `instance` -> the guest. `opening` puts all of it together, with `component`, `location`, `options`, `fit` and
 //! `component_cache`; `aws` reads keys for S3, `tokens` is about those of obnam-server.
 
 mod aws;
 mod bindings;
+mod component;
 mod component_cache;
 pub mod conformance;
 mod engine;
@@ -36,20 +38,24 @@ mod sandbox;
 mod store;
 mod streams;
 mod tokens;
+pub mod trust;
 mod verify;
 mod waiting;
+mod wish;
 mod worker;
 
 use std::path::PathBuf;
 
+pub use component::{Component, inspect};
 pub use grants::DATA_HOST;
 pub use http::HttpSettings;
 pub use limits::Limits;
 pub use location::{bundled_for, require_bundled_for};
-pub use opening::{StoreSpec, inspect, open_store};
+pub use opening::{Candidate, StoreSpec, open_store};
 pub use options::KeptOptions;
 pub use store::PluginStore;
 pub use waiting::{give_up, waiting_for};
+pub use wish::Wish;
 
 /// The plugins that are part of this program.
 pub const BUNDLED: [&str; 3] = ["local", "s3-direct", "presign-client"];

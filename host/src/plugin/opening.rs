@@ -1,32 +1,20 @@
 //! From a file of WebAssembly to an opened store, step by step.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use sha2::{Digest, Sha256};
-
-use super::bindings::contract;
-use super::grants::{self, Asking, Grants};
+use super::component::{Component, Loaded, ask};
+use super::grants::{self, Asking, Grants, Weighed};
 use super::http::{Client, HttpSettings};
-use super::instance::{Answer, Blueprint, Call, OPENED};
+use super::instance::{Answer, Blueprint, Call};
 use super::limits::Limits;
-use super::location;
 use super::options::KeptOptions;
 use super::output::Redaction;
 use super::pool::Pool;
 use super::store::PluginStore;
-use super::{OptionInfo, PluginInfo, PluginSource, aws, component_cache, engine, fit, options, retry};
+use super::wish::Wish;
+use super::{PluginInfo, PluginSource, aws, location, options};
 use crate::store::{StoreError, StoreErrorKind};
-
-/// The bundled plugins; `host/build.rs` compiles them.
-const BUNDLED: [(&str, &[u8]); 3] = [
-    ("local", include_bytes!(env!("OBNAM_PLUGIN_LOCAL"))),
-    ("s3-direct", include_bytes!(env!("OBNAM_PLUGIN_S3_DIRECT"))),
-    ("presign-client", include_bytes!(env!("OBNAM_PLUGIN_PRESIGN_CLIENT"))),
-];
-
-/// The largest file that is taken for a plugin, in bytes.
-const LARGEST: u64 = 256 << 20;
 
 /// Everything that is needed to open a store.
 #[derive(Debug, Clone)]
@@ -71,18 +59,23 @@ impl StoreSpec {
     }
 }
 
-/// Loads a plugin and asks what it is. It gets no grants.
-pub fn inspect(source: &PluginSource, cache_dir: Option<&Path>, limits: &Limits) -> Result<PluginInfo, StoreError> {
-    Ok(Loaded::new(source, cache_dir, *limits)?.info)
-}
-
-/// Loads a plugin, checks that it fits, asks what it needs for the location, and grants that, or refuses.
+/// Opens a store with a plugin that the caller has decided to use: it gets what the location names, and nothing else.
+/// [`Candidate`] is for those who ask their user first.
 ///
 /// The place itself is not touched yet: that is what [`init`](crate::store::ChunkStore::init) and
 /// [`open`](crate::store::ChunkStore::open) of the answer are for.
 pub fn open_store(spec: &StoreSpec) -> Result<PluginStore, StoreError> {
-    let Prepared { pool, info, renewal } = prepare(spec)?;
-    Ok(PluginStore::new(pool, info, spec.create_dir, renewal))
+    Candidate::new(&Component::read(&spec.source)?, spec)?.open(&[])
+}
+
+/// A plugin that fits, and has said what it wishes to use for a location. Nothing has been granted yet.
+pub struct Candidate<'s> {
+    spec: &'s StoreSpec,
+    info: PluginInfo,
+    said: Vec<(String, String)>,
+    weighed: Weighed,
+    /// Without grants.
+    blueprint: Blueprint,
 }
 
 /// A plugin with its grants.
@@ -95,53 +88,84 @@ pub(super) struct Prepared {
     renewal: Option<Renewal>,
 }
 
-/// What [`open_store`] does, without a store around it.
-pub(super) fn prepare(spec: &StoreSpec) -> Result<Prepared, StoreError> {
-    let loaded = Loaded::new(&spec.source, spec.cache_dir.as_deref(), spec.limits)?;
-    let info = &loaded.info;
-    let location = location::parse(&spec.location, &info.name, &info.schemes)?;
-    let bundled = matches!(spec.source, PluginSource::Bundled(_));
-    let said = options::said(&info.name, &info.options, &spec.options, &spec.kept)?;
-    let options = options_of(info, bundled, &said)?;
-    let redaction = redaction_of(info, &options);
+impl<'s> Candidate<'s> {
+    /// Loads the component, which is that of the spec, checks that it fits, and asks what it needs for the location. All of
+    /// that is done without any grant.
+    pub fn new(component: &Component, spec: &'s StoreSpec) -> Result<Self, StoreError> {
+        let Loaded { component: linked, info, tells_opened } =
+            Loaded::new(component, spec.cache_dir.as_deref(), spec.limits)?;
+        let location = location::parse(&spec.location, &info.name, &info.schemes)?;
+        let bundled = component.is_bundled();
+        let said = options::said(&info.name, &info.options, &spec.options, &spec.kept)?;
+        let options = options_of(&info, bundled, &said)?;
+        let redaction = redaction_of(&info, &options);
+        let blueprint = Blueprint {
+            component: linked,
+            plugin: info.name.clone(),
+            grants: Grants::default(),
+            client: None,
+            location: location.text.clone(),
+            options,
+            put_streams: info.put_streams,
+            limits: spec.limits.with_bandwidth(&spec.http, spec.workers),
+            redaction,
+            tells_opened,
+            opened: AtomicBool::new(false),
+        };
+        let doing = format!("plan the use of {}", spec.location);
+        let wishes = ask(&Pool::new(blueprint.renewed(), 1), &doing, &Call::Plan, |answer| match answer {
+            Answer::Grants(grants) => Some(grants),
+            _ => None,
+        })?;
+        let plain_http = spec.http.plain_http;
+        let asking = Asking { plugin: &info.name, bundled, location: &location, options: &said, plain_http };
+        let weighed = grants::weigh(&asking, wishes)?;
+        Ok(Candidate { spec, info, said, weighed, blueprint })
+    }
 
-    let limits = spec.limits.with_bandwidth(&spec.http, spec.workers);
-    let granted = |grants, client| Blueprint {
-        component: loaded.component.clone(),
-        plugin: info.name.clone(),
-        grants,
-        client,
-        location: location.text.clone(),
-        options: options.clone(),
-        put_streams: info.put_streams,
-        limits,
-        redaction: redaction.clone(),
-        tells_opened: loaded.tells_opened,
-        opened: AtomicBool::new(false),
-    };
-    let ungranted = Pool::new(granted(Grants::default(), None), 1);
-    let doing = format!("plan the use of {}", spec.location);
-    let wishes = ask(&ungranted, &doing, &Call::Plan, |answer| match answer {
-        Answer::Grants(grants) => Some(grants),
-        _ => None,
-    })?;
-    let plain_http = spec.http.plain_http;
-    let asking = Asking { plugin: &info.name, bundled, location: &location, options: &said, plain_http };
-    let grants = grants::decide(&asking, wishes)?;
-    let client = match &grants.origins[..] {
-        [] => None,
-        origins => Some(Client::new(origins.to_vec(), &spec.http, spec.workers)?),
-    };
-    let pool = Pool::new(granted(grants, client), spec.workers);
-    let renewal = (aws::concerns(bundled, &info.options) && !aws::are_given(&info.options, &said)).then(|| {
-        let info = info.clone();
-        Box::new(move || {
-            let options = options_of(&info, bundled, &said)?;
-            let redaction = redaction_of(&info, &options);
-            Ok((options, redaction))
-        }) as Renewal
-    });
-    Ok(Prepared { pool, info: loaded.info, renewal })
+    /// What the plugin says that it is.
+    pub fn info(&self) -> &PluginInfo {
+        &self.info
+    }
+
+    /// What it wishes to use that the user named with the location.
+    pub fn named(&self) -> &[Wish] {
+        self.weighed.named()
+    }
+
+    /// What it wishes to use besides, but for what is among these.
+    pub fn beyond(&self, approved: &[Wish]) -> Vec<Wish> {
+        let is_new = |wish: &&Wish| !approved.iter().any(|approved| approved.covers(wish));
+        self.weighed.beyond().filter(is_new).cloned().collect()
+    }
+
+    /// Grants what the location names and these, and makes a store of it. Any other wish is an error.
+    pub fn open(self, approved: &[Wish]) -> Result<PluginStore, StoreError> {
+        let create_dir = self.spec.create_dir;
+        let Prepared { pool, info, renewal } = self.prepare(approved)?;
+        Ok(PluginStore::new(pool, info, create_dir, renewal))
+    }
+
+    /// What [`Candidate::open`] does, without a store around it.
+    pub(super) fn prepare(self, approved: &[Wish]) -> Result<Prepared, StoreError> {
+        let Candidate { spec, info, said, weighed, blueprint } = self;
+        let grants = weighed.grant(approved)?;
+        let client = match &grants.origins[..] {
+            [] => None,
+            origins => Some(Client::new(origins.to_vec(), &spec.http, spec.workers)?),
+        };
+        let pool = Pool::new(Blueprint { grants, client, ..blueprint }, spec.workers);
+        let bundled = matches!(spec.source, PluginSource::Bundled(_));
+        let renewal = (aws::concerns(bundled, &info.options) && !aws::are_given(&info.options, &said)).then(|| {
+            let info = info.clone();
+            Box::new(move || {
+                let options = options_of(&info, bundled, &said)?;
+                let redaction = redaction_of(&info, &options);
+                Ok((options, redaction))
+            }) as Renewal
+        });
+        Ok(Prepared { pool, info, renewal })
+    }
 }
 
 /// Reads the options of a plugin again that can change while it runs: keys.
@@ -174,123 +198,3 @@ pub(super) fn redaction_of(info: &PluginInfo, options: &[(String, String)]) -> R
     Redaction { secrets: secrets.collect() }
 }
 
-/// A plugin that fits and has said what it is.
-struct Loaded {
-    component: fit::Linked,
-    info: PluginInfo,
-    /// Whether it can be told that a store was opened before.
-    tells_opened: bool,
-}
-
-impl Loaded {
-    fn new(source: &PluginSource, cache_dir: Option<&Path>, limits: Limits) -> Result<Self, StoreError> {
-        let (name, bytes) = read(source)?;
-        let invalid =
-            |why: String| StoreError::new(StoreErrorKind::Invalid, format!("cannot use plugin {name}: {why}"));
-        fit::check_header(&bytes).map_err(invalid)?;
-        let runtime = engine::runtime()?;
-        let compiled = component_cache::load(&runtime.engine, &bytes, cache_dir)
-            .map_err(|error| invalid(format!("it does not compile: {error:#}")))?;
-        let component = fit::link(runtime, &compiled).map_err(invalid)?;
-        let imports = fit::imports(&runtime.engine, &compiled);
-        let pool = Pool::new(
-            Blueprint {
-                component: component.clone(),
-                plugin: name.clone(),
-                grants: Grants::default(),
-                client: None,
-                location: String::new(),
-                options: Vec::new(),
-                put_streams: false,
-                limits,
-                redaction: Redaction::default(),
-                tells_opened: false,
-                opened: AtomicBool::new(false),
-            },
-            1,
-        );
-        let description = ask(&pool, "ask what it is", &Call::Describe, |answer| match answer {
-            Answer::Description(description) => Some(description),
-            _ => None,
-        })?;
-        let sha256 = hex::encode(Sha256::digest(&bytes));
-        let mut info = describe(description, sha256, imports).map_err(invalid)?;
-        // This one is not the user's.
-        let all = info.options.len();
-        info.options.retain(|option| option.name != OPENED);
-        let tells_opened = info.options.len() < all;
-        Ok(Loaded { component, info, tells_opened })
-    }
-}
-
-/// Makes a call that has nothing to do with a place.
-fn ask<T>(pool: &Pool, doing: &str, call: &Call, sort: impl Fn(Answer) -> Option<T>) -> Result<T, StoreError> {
-    let answer = retry::repeat(&pool.blueprint.limits, doing, || pool.call(call.clone()));
-    let answer = answer.map_err(|failure| failure.into_error(&pool.blueprint.plugin, doing))?;
-    sort(answer).ok_or_else(|| StoreError::new(StoreErrorKind::Plugin, format!("could not {doing}: wrong answer")))
-}
-
-/// The bytes of a plugin and its name for messages.
-fn read(source: &PluginSource) -> Result<(String, std::borrow::Cow<'static, [u8]>), StoreError> {
-    match source {
-        PluginSource::Bundled(name) => match BUNDLED.iter().find(|(known, _)| known == name) {
-            Some((name, bytes)) => Ok(((*name).to_owned(), (*bytes).into())),
-            None => {
-                let known: Vec<_> = BUNDLED.iter().map(|(name, _)| *name).collect();
-                let message = format!("no plugin {name:?} is bundled; bundled are {}", known.join(", "));
-                Err(StoreError::new(StoreErrorKind::Invalid, message))
-            }
-        },
-        PluginSource::File(path) => {
-            let failed = |why: String| {
-                StoreError::new(StoreErrorKind::Invalid, format!("cannot read the plugin {}: {why}", path.display()))
-            };
-            let metadata = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
-            if metadata.len() > LARGEST {
-                return Err(failed(format!("it has {} bytes; at most {LARGEST} are allowed", metadata.len())));
-            }
-            let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-            Ok((path.display().to_string(), bytes.into()))
-        }
-    }
-}
-
-/// Checks what a plugin says about itself.
-fn describe(
-    description: contract::Description,
-    wasm_sha256: String,
-    imports: Vec<String>,
-) -> Result<PluginInfo, String> {
-    let redaction = Redaction::default();
-    let contract::Description { name, version, summary, schemes, options, bodies } = description;
-    let is_name = |text: &str| {
-        (1..=64).contains(&text.len())
-            && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'+'))
-    };
-    let bad =
-        schemes.iter().chain(options.iter().map(|option| &option.name)).chain([&name]).find(|text| !is_name(text));
-    if let Some(bad) = bad {
-        return Err(format!("it describes itself with {:?}, which is no name", redaction.clean(bad)));
-    }
-    if schemes.is_empty() {
-        return Err("it serves no scheme".into());
-    }
-    let options = options.into_iter().map(|option| OptionInfo {
-        name: option.name,
-        help: redaction.clean(&option.help),
-        required: option.required,
-        secret: option.secret,
-        environment: option.environment,
-    });
-    Ok(PluginInfo {
-        name,
-        version: redaction.clean(&version),
-        summary: redaction.clean(&summary),
-        schemes,
-        options: options.collect(),
-        put_streams: bodies == contract::Bodies::Stream,
-        wasm_sha256,
-        imports,
-    })
-}

@@ -111,6 +111,12 @@ fn entries(global: &Global) -> Result<Vec<Entry>, Failure> {
             add(&format!("options.{name}"), json!(value), Origin::Profile(option.place));
         }
     }
+    for digest in &global.trust {
+        add("trust", json!(digest), Origin::CommandLine);
+    }
+    for digest in global.profile_trust() {
+        add("trust", json!(digest.value), Origin::Profile(digest.place));
+    }
     add("repository-id", json!(global.repository_id), settings.origin("repository_id"));
     if global.credential.is_some() {
         add("credential", json!(global.credential), settings.origin("credential"));

@@ -3,26 +3,45 @@
 use clap::Args;
 use serde_json::json;
 
-use super::source;
+use super::{source, spec};
 use crate::cli::output::Output;
-use crate::cli::{Failure, exit};
+use crate::cli::{Failure, Global, exit};
 use crate::local::Dirs;
-use crate::plugin::{Limits, OptionInfo, inspect};
+use crate::plugin::{Candidate, Component, Limits, OptionInfo, PluginInfo, Wish, inspect};
 
 /// Print what a plugin is: name, version, digest, schemes, options, imports
 ///
-/// The plugin is asked in its sandbox, without any grant. An import is not a wish: whatever is not granted answers with an
-/// error.
+/// The plugin is asked in its sandbox, without any grant, so it need not be trusted. An import is not a wish: whatever is not
+/// granted answers with an error. With --location (and -o as there), what the plugin wishes to use there is printed too.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// A component (FILE.wasm), or the name of a bundled plugin
     #[arg(value_name = "PLUGIN")]
     plugin: String,
+    /// A place that it could be used for
+    #[arg(long, value_name = "LOCATION")]
+    location: Option<String>,
 }
 
-pub fn run(arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
-    let cache = Dirs::from_environment()?.plugin_cache();
-    let info = inspect(&source(&arguments.plugin), Some(&cache), &Limits::default())?;
+/// What a plugin wishes to use, and whether the location names that.
+type Wishes = Option<Vec<(Wish, bool)>>;
+
+fn look(global: &Global, arguments: &Arguments) -> Result<(PluginInfo, Wishes), Failure> {
+    let source = source(&arguments.plugin);
+    let Some(location) = &arguments.location else {
+        let cache = Dirs::from_environment()?.plugin_cache();
+        return Ok((inspect(&source, Some(&cache), &Limits::default())?, None));
+    };
+    let component = Component::read(&source)?;
+    let spec = spec(global, source, location)?;
+    let candidate = Candidate::new(&component, &spec)?;
+    let named = candidate.named().iter().map(|wish| (wish.clone(), true));
+    let wishes = named.chain(candidate.beyond(&[]).into_iter().map(|wish| (wish, false)));
+    Ok((candidate.info().clone(), Some(wishes.collect())))
+}
+
+pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
+    let (info, wishes) = look(global, arguments)?;
     let bodies = if info.put_streams { "stream" } else { "bytes" };
     if output.json {
         let option = |option: &OptionInfo| {
@@ -43,6 +62,7 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
             "bodies": bodies,
             "options": info.options.iter().map(option).collect::<Vec<_>>(),
             "imports": info.imports,
+            "wishes": wishes.map(|wishes| wishes.iter().map(wish_json).collect::<Vec<_>>()),
         });
         output.document("ok", &[], result)?;
         return Ok(exit::OK);
@@ -63,6 +83,16 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
     for import in &info.imports {
         output.line(format!("  imports   {import}"))?;
     }
+    for (wish, named) in wishes.into_iter().flatten() {
+        let named = if named { "named by the location" } else { "not named by the location: has to be approved" };
+        output.line(format!("  wishes    {wish} ({named})"))?;
+    }
     output.flush()?;
     Ok(exit::OK)
+}
+
+fn wish_json((wish, named): &(Wish, bool)) -> serde_json::Value {
+    let mut object = json!(wish);
+    object["named"] = json!(named);
+    object
 }

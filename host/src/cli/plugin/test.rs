@@ -3,18 +3,16 @@
 use clap::Args;
 use serde_json::json;
 
-use super::source;
+use super::{source, spec};
 use crate::cli::output::{Colour, Output};
 use crate::cli::{Failure, Global, exit};
-use crate::local::Dirs;
 use crate::plugin::conformance::{self, Outcome, Verdict};
-use crate::plugin::{Limits, StoreSpec};
 
 /// Try whether a plugin keeps the contract (docs/plugin-contract.md), promise by promise
 ///
 /// Needs a place that was never prepared, and fills it: an empty directory, a prefix of a bucket that nobody uses. What was
 /// stored is removed afterwards as far as possible; the place itself can be thrown away. Exit status 4 says that a promise is
-/// not kept.
+/// not kept. The plugin need not be trusted: it gets what the location names, and nothing else.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// A component (FILE.wasm), or the name of a bundled plugin
@@ -26,17 +24,7 @@ pub struct Arguments {
 }
 
 pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
-    let spec = StoreSpec {
-        source: source(&arguments.plugin),
-        location: arguments.location.clone(),
-        options: global.plugin_options()?,
-        kept: Default::default(),
-        cache_dir: Some(Dirs::from_environment()?.plugin_cache()),
-        limits: Limits::default(),
-        http: global.http_settings()?,
-        workers: 8,
-        create_dir: true,
-    };
+    let spec = spec(global, source(&arguments.plugin), &arguments.location)?;
     let mut failed = None;
     let (info, outcomes) = {
         let mut told = |outcome: &Outcome| {

@@ -14,8 +14,7 @@ mod subject;
 
 use std::panic::Location;
 
-use super::opening::{self, StoreSpec};
-use super::{PluginInfo, failure::Failure};
+use super::{Candidate, Component, PluginInfo, StoreSpec, failure::Failure};
 use crate::store::StoreError;
 use subject::Subject;
 
@@ -89,7 +88,7 @@ pub fn run(
     many: u64,
     told: &mut dyn FnMut(&Outcome),
 ) -> Result<(PluginInfo, Vec<Outcome>), StoreError> {
-    let prepared = opening::prepare(spec)?;
+    let prepared = Candidate::new(&Component::read(&spec.source)?, spec)?.prepare(&[])?;
     let subject = Subject::new(prepared.pool, prepared.info.clone(), many, spec.create_dir)?;
     let mut outcomes = Vec::new();
     let mut ended = None;

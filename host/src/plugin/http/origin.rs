@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use http::Uri;
 use http::uri::Scheme;
 
+use super::address::is_allowed;
+
 /// Where requests may go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::plugin) struct Origin {
@@ -83,6 +85,16 @@ impl Origin {
     pub(in crate::plugin) fn is_local(&self) -> bool {
         let name = || self.host == "localhost" || self.host.ends_with(".localhost");
         self.address().map_or_else(name, |address| address.is_loopback())
+    }
+
+    /// Whether the host is an address.
+    pub(in crate::plugin) fn is_address(&self) -> bool {
+        self.address().is_some()
+    }
+
+    /// Whether the host is an address to which no connection is ever made.
+    pub(in crate::plugin) fn is_never_reached(&self) -> bool {
+        self.address().is_some_and(|address| !is_allowed(address, true))
     }
 
     /// Whether it is `https:`.

@@ -14,6 +14,7 @@ pub mod proxy;
 pub mod python;
 pub mod s3;
 pub mod server;
+pub mod terminal;
 pub mod tools;
 pub mod tree;
 pub mod webdav;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 pub use program::{Plugin, obnam, obnam_server};
@@ -304,6 +306,13 @@ impl Sandbox {
         command
     }
 
+    /// The program with the sandbox's repository and identity, served by a plugin file that is trusted for this run.
+    pub fn with_plugin<S: AsRef<OsStr>>(&self, file: &Path, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = self.command(arguments);
+        command.arg("--backend").arg(file).arg("--trust").arg(sha256(file));
+        command
+    }
+
     /// Runs the program with the sandbox's repository and identity.
     pub fn obnam<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
         run(&mut self.command(arguments))
@@ -363,6 +372,11 @@ impl Sandbox {
         let report = self.obnam(args!["--json", "check", "--read-data"]).expect(code).result();
         report["findings"].as_array().unwrap().clone()
     }
+}
+
+/// The SHA-256 of a file, in hexadecimal.
+pub fn sha256(file: &Path) -> String {
+    hex::encode(Sha256::digest(fs::read(file).unwrap()))
 }
 
 /// Runs a command that is the program.

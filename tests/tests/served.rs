@@ -2,15 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::ffi::OsStr;
-use std::io::Write;
-use std::process::{Command, Stdio};
-
 use obnam_tests::proxy::{Behaviour, Passed, Proxy};
 use obnam_tests::s3::Access;
 use obnam_tests::s3::fake::{FakeS3, Faults};
 use obnam_tests::s3::garage::Garage;
 use obnam_tests::server::{Server, Setup};
+use obnam_tests::terminal::on_a_terminal;
 use obnam_tests::tree::{self, Random};
 use obnam_tests::{Remote, Sandbox, args, run};
 
@@ -98,24 +95,6 @@ fn the_user_is_asked_once_and_the_profile_keeps_the_answer() {
     assert_eq!(kept(), format!("{text}options = {{ data-host = \"{}\" }}\n", store.endpoint()));
     let said = on_a_terminal(sandbox.bare().args(["snapshots"]), "");
     assert!(!said.contains("[y/N]"), "{said}");
-}
-
-/// Runs a command on a terminal of its own (`script` of util-linux), where somebody types; what it says.
-fn on_a_terminal(command: &mut Command, typed: &str) -> String {
-    let quote = |word: &OsStr| format!("'{}'", word.to_str().unwrap());
-    let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quote).collect();
-    let mut script = Command::new("script");
-    script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]);
-    script.env_clear().env("TERM", "dumb").stdin(Stdio::piped()).stdout(Stdio::piped());
-    for (name, value) in command.get_envs() {
-        script.env(name, value.unwrap());
-    }
-    let mut running = script.spawn().unwrap();
-    let mut keyboard = running.stdin.take().unwrap();
-    keyboard.write_all(typed.as_bytes()).unwrap();
-    let output = running.wait_with_output().unwrap();
-    drop(keyboard);
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]

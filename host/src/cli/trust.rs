@@ -66,13 +66,18 @@ impl Global {
 fn keep(trust: &mut Trust, file: &Path, candidate: &Candidate<'_>, approved: Vec<Wish>) {
     let digest = &candidate.info().wasm_sha256;
     match trust.add(digest, TrustedPlugin::new(candidate.info(), file, approved)) {
-        Ok(()) => complain(format_args!("{} says so from now on; to undo it: obnam plugin untrust {digest}", trust.path().display())),
+        Ok(()) => complain(format_args!(
+            "{} says so from now on; to undo it: obnam plugin untrust {digest}",
+            trust.path().display()
+        )),
         Err(error) => complain(format_args!("warning: the answer is good for this time only: {error}")),
     }
 }
 
 fn untrusted(file: &Path, digest: &str, trust: &Trust) -> StoreError {
-    let changed = trust.at(file).map_or_else(String::new, |(_, before)| format!("; it is not the file that you trusted there on {}", day(before)));
+    let changed = trust.at(file).map_or_else(String::new, |(_, before)| {
+        format!("; it is not the file that you trusted there on {}", day(before))
+    });
     let file = quoted(&file.to_string_lossy());
     let message = format!(
         "the plugin {file} is not trusted{changed}. Its SHA-256 is {digest}. What it is: obnam plugin inspect {file}. To trust it \
@@ -84,7 +89,11 @@ fn untrusted(file: &Path, digest: &str, trust: &Trust) -> StoreError {
 fn wishes_too_much(file: &Path, candidate: &Candidate<'_>, new: &[Wish], spec: &StoreSpec) -> StoreError {
     let wishes: Vec<String> = new.iter().map(ToString::to_string).collect();
     // Their values may be secrets.
-    let options = spec.options.iter().chain(&spec.kept.options).map(|(name, _)| format!(" -o {}=...", printable(name.as_bytes())));
+    let options = spec
+        .options
+        .iter()
+        .chain(&spec.kept.options)
+        .map(|(name, _)| format!(" -o {}=...", printable(name.as_bytes())));
     let message = format!(
         "plugin {} wishes to use {}, which the location does not name, and you have not approved. If it may: \
          obnam plugin trust {} --location {}{}",
@@ -114,7 +123,9 @@ impl Told<'_> {
     fn introduction(&self) -> String {
         let file = printable(self.file.to_string_lossy().as_bytes());
         match (self.trust.get(&self.candidate.info().wasm_sha256), self.trust.at(self.file)) {
-            (Some(before), _) => format!("The plugin {file}, which you trust since {}, wishes for more:\n", day(before)),
+            (Some(before), _) => {
+                format!("The plugin {file}, which you trust since {}, wishes for more:\n", day(before))
+            }
             (None, Some((digest, before))) => format!(
                 "The plugin {file} is another one than the {} {} that you trusted there on {} (SHA-256 {digest}):\n",
                 before.name,
@@ -152,7 +163,9 @@ impl Told<'_> {
 
     fn question(&self) -> String {
         let lines = self.lines().join("\n");
-        format!("{lines}\nIt sees encrypted chunks, and no passphrase or key of the repository. Do you trust it with this? [y/N] ")
+        format!(
+            "{lines}\nIt sees encrypted chunks, and no passphrase or key of the repository. Do you trust it with this? [y/N] "
+        )
     }
 }
 

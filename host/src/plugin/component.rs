@@ -140,7 +140,12 @@ impl Loaded {
 }
 
 /// Makes a call that has nothing to do with a place.
-pub(super) fn ask<T>(pool: &Pool, doing: &str, call: &Call, sort: impl Fn(Answer) -> Option<T>) -> Result<T, StoreError> {
+pub(super) fn ask<T>(
+    pool: &Pool,
+    doing: &str,
+    call: &Call,
+    sort: impl Fn(Answer) -> Option<T>,
+) -> Result<T, StoreError> {
     let answer = retry::repeat(&pool.blueprint.limits, doing, || pool.call(call.clone()));
     let answer = answer.map_err(|failure| failure.into_error(&pool.blueprint.plugin, doing))?;
     sort(answer).ok_or_else(|| StoreError::new(StoreErrorKind::Plugin, format!("could not {doing}: wrong answer")))

@@ -225,7 +225,9 @@ impl Directory {
             return Err(self.refused(&format!("it leads to {}, outside of {}", path.display(), named.display())));
         }
         if self.approved && path != Path::new(&self.path) {
-            return Err(self.refused(&format!("a symbolic link leads it to {}, which you have not approved", path.display())));
+            return Err(
+                self.refused(&format!("a symbolic link leads it to {}, which you have not approved", path.display()))
+            );
         }
         if !path.is_dir() {
             return Err(StoreError::new(StoreErrorKind::Invalid, format!("{} is not a directory", self.path)));

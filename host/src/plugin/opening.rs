@@ -14,7 +14,7 @@ use super::pool::Pool;
 use super::store::PluginStore;
 use super::wish::Wish;
 use super::{PluginInfo, PluginSource, aws, location, options};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::StoreError;
 
 /// Everything that is needed to open a store.
 #[derive(Debug, Clone)]
@@ -197,4 +197,3 @@ pub(super) fn redaction_of(info: &PluginInfo, options: &[(String, String)]) -> R
     let secrets = options.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value.clone());
     Redaction { secrets: secrets.collect() }
 }
-

@@ -179,7 +179,9 @@ mod tests {
         let mut trust = Trust::load(&dirs).expect("loads");
         assert!(trust.get("aa").is_none() && trust.approved("aa").is_empty());
         let read = |path: &str, read_only| Wish::Directory { path: path.into(), read_only };
-        trust.add("aa", plugin("/p", "2026-01-01T00:00:00Z", vec![origin("https://a"), read("/d", true)])).expect("adds");
+        trust
+            .add("aa", plugin("/p", "2026-01-01T00:00:00Z", vec![origin("https://a"), read("/d", true)]))
+            .expect("adds");
         trust.add("aa", plugin("/p", "2026-01-02T00:00:00Z", vec![read("/d", false)])).expect("adds");
         trust.add("bb", plugin("/p", "2026-01-03T00:00:00Z", Vec::new())).expect("adds");
         let mode = fs::metadata(trust.path()).expect("is there").permissions().mode();

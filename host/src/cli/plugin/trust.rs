@@ -82,7 +82,8 @@ fn approve(global: &Global, candidate: &Candidate<'_>, wishes: &[Wish], is_named
     let info = candidate.info();
     let name = format!("{} {}", info.name, info.version);
     if can_ask(global.json) {
-        let question = format!("{name} wishes to use what the location does not name:\n{}May it? [y/N] ", shown.concat());
+        let question =
+            format!("{name} wishes to use what the location does not name:\n{}May it? [y/N] ", shown.concat());
         return match ask(&question)? {
             true => Ok(()),
             false => Err(Failure::Input("nothing is trusted".into())),

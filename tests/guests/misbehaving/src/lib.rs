@@ -78,6 +78,7 @@ impl Guest for Misbehaving {
                 grants.origins.push("https://example.org".into());
                 return Ok(grants);
             }
+            manner if manner.starts_with("wish:") => manner["wish:".len()..].to_owned(),
             "plan-loops" => loop {},
             "plan-looks" => {
                 let seen = wasi::filesystem::preopens::get_directories().len() + std::env::vars().count();

@@ -108,7 +108,7 @@ fn a_changed_file_is_another_plugin() {
     let refused = run(&mut with(&sandbox, &file, ["snapshots"])).expect(14);
     refused.says(&["is not trusted", "not the file that you trusted there on", &sha256(&file)]);
     fs::write(&file, "no plugin").unwrap();
-    run(&mut with(&sandbox, &file, ["snapshots"])).expect(14).says(&["is not trusted"]);
+    run(&mut with(&sandbox, &file, ["snapshots"])).expect(17).says(&["not a WebAssembly component"]);
     // The first one may have any name.
     let moved = sandbox.path("moved.wasm");
     fs::copy(env!("GUEST_BROKEN"), &moved).unwrap();

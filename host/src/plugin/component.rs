@@ -54,6 +54,8 @@ impl Component {
                     StoreError::new(StoreErrorKind::Invalid, format!("cannot read the plugin {name}: {why}"))
                 };
                 let bytes = read_file(path).map_err(failed)?;
+                // Nobody is to be asked whether he trusts a letter.
+                fit::check_header(&bytes).map_err(|why| invalid(&name, &why))?;
                 (name, bytes.into())
             }
         };
@@ -75,6 +77,10 @@ impl Component {
     pub fn is_bundled(&self) -> bool {
         self.bundled
     }
+}
+
+fn invalid(name: &str, why: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Invalid, format!("cannot use plugin {name}: {why}"))
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
@@ -102,9 +108,7 @@ pub(super) struct Loaded {
 impl Loaded {
     pub(super) fn new(component: &Component, cache_dir: Option<&Path>, limits: Limits) -> Result<Self, StoreError> {
         let Component { name, bytes, sha256, .. } = component;
-        let invalid =
-            |why: String| StoreError::new(StoreErrorKind::Invalid, format!("cannot use plugin {name}: {why}"));
-        fit::check_header(bytes).map_err(invalid)?;
+        let invalid = |why: String| invalid(name, &why);
         let runtime = engine::runtime()?;
         let compiled = component_cache::load(&runtime.engine, bytes, cache_dir)
             .map_err(|error| invalid(format!("it does not compile: {error:#}")))?;

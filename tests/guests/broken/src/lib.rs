@@ -211,6 +211,10 @@ impl Plugin for Place {
         if self.is("flips-a-bit") && bytes.len() > 60_000 {
             bytes[50_000] ^= 1;
         }
+        if self.is("gives-another-pack") && label == "data" {
+            let other = self.all().into_iter().find(|(other, name, _)| other == label && name != id);
+            bytes = other.map_or(Ok(bytes), |(label, id, _)| self.read(&label, &id))?;
+        }
         let Some(ByteRange { offset, length }) = range else { return Ok(Content::Bytes(bytes)) };
         if self.is("ignores-ranges") {
             bytes.truncate(usize::try_from(length).unwrap_or(0));
@@ -243,6 +247,7 @@ impl Plugin for Place {
 
     fn list(&self, filter: &str, after: Option<&str>, limit: u32) -> Result<Page, Error> {
         let passes = |label: &str| match self.fault.as_str() {
+            "hides-snapshots" => !label.starts_with("snapshot.") && chunk::passes(filter, label),
             "prefix-without-dot" => label.starts_with(filter.trim_end_matches('.')),
             _ => chunk::passes(filter, label),
         };
@@ -269,7 +274,7 @@ impl Plugin for Place {
         let chunks = page.into_iter().map(|(label, id, size)| ChunkInfo {
             label: label.clone(),
             id: id.clone(),
-            size: *size,
+            size: if self.is("lists-wrong-sizes") && label == "data" { size + 1 } else { *size },
             stored: None,
         });
         Ok(Page { chunks: chunks.collect(), next })

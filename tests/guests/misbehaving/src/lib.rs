@@ -3,6 +3,7 @@
 //! It counts its calls of `put` and `get` in files of the granted directory, so that tests can see how often a call was
 //! repeated, whichever instance it came to.
 
+mod attack;
 mod escape;
 mod web;
 
@@ -21,6 +22,8 @@ wit_bindgen::generate!({
             import wasi:filesystem/types@0.2.12;
             import wasi:clocks/monotonic-clock@0.2.12;
             import wasi:http/outgoing-handler@0.2.12;
+            import wasi:random/random@0.2.12;
+            import wasi:random/insecure@0.2.12;
         }
     ",
     world: "obnam:misbehaving/misbehaving",
@@ -29,11 +32,14 @@ wit_bindgen::generate!({
 
 use exports::obnam::chunk_store::chunk_store::{
     Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, Guest, GuestStore,
-    OptionHelp, Page, PutOutcome, RemoveOutcome, Store, UnavailableError,
+    OptionHelp, Page, PutOutcome, RemoveOutcome, Severity, Store, UnavailableError,
 };
 use wasi::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
 
 struct Misbehaving;
+
+/// More than anybody takes in one answer.
+const HUGE: usize = 1_000_000;
 
 /// Chunks in memory, and what to do wrong.
 struct Memory {
@@ -51,6 +57,7 @@ impl Guest for Misbehaving {
     type Store = Memory;
 
     fn describe() -> Description {
+        attack::at_describe();
         let help = |name: &str, secret: bool| OptionHelp {
             name: name.into(),
             help: "See the source.".into(),
@@ -69,11 +76,16 @@ impl Guest for Misbehaving {
     }
 
     fn plan(location: String, options: Vec<(String, String)>) -> Result<Grants, Error> {
+        attack::at("plan", &option(&options, "do"));
         let mut grants = Grants { directories: Vec::new(), origins: Vec::new() };
         let path = match option(&options, "do").as_str() {
             "wish-etc" => "/etc".into(),
             "wish-link" => format!("{location}/link"),
             "wish-parent" => format!("{location}/.."),
+            "plan:huge" => {
+                grants.origins = vec!["https://example.org".into(); HUGE];
+                return Ok(grants);
+            }
             "wish-host" => {
                 grants.origins.push("https://example.org".into());
                 return Ok(grants);
@@ -140,10 +152,12 @@ fn read_all(content: Content) -> Vec<u8> {
 
 impl GuestStore for Memory {
     fn init(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
+        attack::at("init", &option(&options, "do"));
         Ok(Store::new(Memory::new(location, &options)))
     }
 
     fn open(location: String, options: Vec<(String, String)>) -> Result<Store, Error> {
+        attack::at("open", &option(&options, "do"));
         if option(&options, "do") == "leak" {
             let password = option(&options, "password");
             return Err(Error::Denied(format!("\u{1b}[31mlogin of {password} at https://h/p?sig={password} failed")));
@@ -154,6 +168,7 @@ impl GuestStore for Memory {
     fn put(&self, label: String, id: String, size: u64, content: Content) -> Result<PutOutcome, Error> {
         let times = self.count("puts");
         self.puts.set(self.puts.get() + 1);
+        attack::at("put", &self.manner);
         match self.manner.as_str() {
             "loop" => loop {},
             "eat" => {
@@ -194,6 +209,23 @@ impl GuestStore for Memory {
                 let looked_up = std::net::ToSocketAddrs::to_socket_addrs(&("localhost", 80)).is_ok();
                 return Err(Error::Other(format!("connected: {connected}, looked up: {looked_up}")));
             }
+            "put:long-error" => return Err(Error::Other("x".repeat(32 << 20))),
+            "put:surroundings" => {
+                let (arguments, variables) = (std::env::args().count(), std::env::vars().count());
+                let mut input = Vec::new();
+                let read = std::io::Read::read_to_end(&mut std::io::stdin(), &mut input);
+                let read = read.map_or_else(|error| error.kind().to_string(), |count| format!("{count} bytes"));
+                return Err(Error::Other(format!("{arguments} arguments, {variables} variables, input: {read}")));
+            }
+            "put:random" => {
+                let mut total = 0_u64;
+                loop {
+                    total += wasi::random::random::get_random_bytes(1 << 20).len() as u64;
+                    wasi::random::insecure::get_insecure_random_u64();
+                    assert!(total < 1 << 32, "random bytes without end");
+                }
+            }
+            "put:much-random" => drop(wasi::random::random::get_random_bytes(256 << 20)),
             "handles" => {
                 let granted = self.granted();
                 let open = || granted.open_at(PathFlags::empty(), ".", OpenFlags::DIRECTORY, DescriptorFlags::READ);
@@ -214,6 +246,7 @@ impl GuestStore for Memory {
 
     fn get(&self, label: String, id: String, range: Option<ByteRange>) -> Result<Content, Error> {
         let times = self.count("gets");
+        attack::at("get", &self.manner);
         let stream_of = |name: &str, flags| {
             let file = self.granted().open_at(PathFlags::empty(), name, OpenFlags::empty(), flags);
             let file = file.expect("the file is there");
@@ -224,6 +257,10 @@ impl GuestStore for Memory {
             "broken-stream" => return stream_of("fifo", DescriptorFlags::READ | DescriptorFlags::WRITE),
             "file-stream" => return stream_of("file", DescriptorFlags::READ),
             "too-large" => return Ok(Content::Bytes(vec![0; 80 << 20])),
+            "get:another" => {
+                let chunks = self.chunks.borrow();
+                chunks.iter().find(|(key, _)| key.1 != id).expect("another chunk").1.clone()
+            }
             _ => self.bytes(label, id, range)?,
         };
         match self.manner.as_str() {
@@ -237,12 +274,17 @@ impl GuestStore for Memory {
     }
 
     fn stat(&self, label: String, id: String) -> Result<ChunkInfo, Error> {
+        attack::at("stat", &self.manner);
+        if self.manner == "stat:large" {
+            return Ok(ChunkInfo { label, id, size: u64::MAX, stored: Some(u64::MAX) });
+        }
         let size = self.bytes(label.clone(), id.clone(), None)?.len() as u64;
         let label = if self.manner == "stat-of-another" { "another".into() } else { label };
         Ok(ChunkInfo { label, id, size, stored: None })
     }
 
     fn list(&self, filter: String, after: Option<String>, limit: u32) -> Result<Page, Error> {
+        attack::at("list", &self.manner);
         let chunk = |label: &str, byte: u8| ChunkInfo {
             label: label.into(),
             id: format!("{byte:02x}").repeat(32),
@@ -255,6 +297,7 @@ impl GuestStore for Memory {
             "list-empty" => (Vec::new(), Some("on")),
             "list-other-label" => (vec![chunk("other", 1)], None),
             "list-no-label" => (vec![chunk("../x", 1)], None),
+            "list:huge" => (vec![chunk("data", 1); HUGE], None),
             "list-too-many" => (vec![chunk("data", 1); limit as usize + 1], None),
             "list-endless" => {
                 let page: u64 = after.map_or(0, |after| after.parse().unwrap_or(0));
@@ -279,11 +322,17 @@ impl GuestStore for Memory {
     }
 
     fn remove(&self, label: String, id: String) -> Result<RemoveOutcome, Error> {
+        attack::at("remove", &self.manner);
         self.chunks.borrow_mut().remove(&(label, id));
         Ok(RemoveOutcome::Pending(1_800_000_000))
     }
 
     fn check(&self) -> Result<Vec<Finding>, Error> {
+        attack::at("check", &self.manner);
+        if self.manner == "check:huge" {
+            let finding = Finding { severity: Severity::Info, code: "huge".into(), message: "x".repeat(100) };
+            return Ok(vec![finding; HUGE]);
+        }
         Err(Error::Unsupported("this plugin has no check".into()))
     }
 }

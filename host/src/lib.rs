@@ -29,5 +29,6 @@ pub mod repository;
 pub mod restore;
 pub mod retention;
 pub mod select;
+mod size;
 pub mod stats;
 pub mod store;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use obnam::plugin::{StoreSpec, inspect};
+use obnam::plugin::{ADJUSTABLE, StoreSpec, inspect};
 use obnam_tests::obnam;
 use serde_json::Value;
 
@@ -133,6 +133,24 @@ fn first_column(text: &str) -> Vec<String> {
     let cells = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
     let codes = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
     codes.map(|code| code.split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_page_on_configuration_has_every_limit_with_its_default_and_range() {
+    let text = read(&root().join("docs/configuration.md"));
+    let section = text.split("\n## Limits of plugins\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<Vec<String>> = section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().replace('`', "")).collect())
+        .collect();
+    let documented: Vec<_> = rows.iter().map(|row| (row[0].as_str(), row[2].as_str(), row[3].as_str())).collect();
+    let ranges: Vec<_> = ADJUSTABLE.iter().map(|limit| limit.range()).collect();
+    let ranges: Vec<String> = ranges.iter().map(|(least, most)| format!("{least} to {most}")).collect();
+    let defaults: Vec<String> = ADJUSTABLE.iter().map(|limit| limit.default_value()).collect();
+    let known = ADJUSTABLE.iter().zip(&defaults).zip(&ranges);
+    let known: Vec<_> = known.map(|((limit, default), range)| (limit.name, default.as_str(), range.as_str())).collect();
+    assert_eq!(documented, known);
 }
 
 #[test]

@@ -98,8 +98,10 @@ fn put(store: &PluginStore) -> Result<(), StoreError> {
     store.put(&label("data"), &id, bytes).map(drop)
 }
 
+type Called = fn(&PluginStore) -> Result<(), StoreError>;
+
 /// Each function of the contract but `describe`, with a call that comes to it.
-fn functions() -> [(&'static str, fn(&PluginStore) -> Result<(), StoreError>); 9] {
+fn functions() -> [(&'static str, Called); 9] {
     [
         ("plan", |_| Ok(())),
         ("init", |store| store.init()),
@@ -165,22 +167,14 @@ fn memory_bombs_and_stack_bombs() {
 }
 
 /// A component that attacks before it has said anything: by the start function of a core module, of which it has several.
+/// Its functions have the right names, and nothing else.
 fn bomb(modules: usize, start: &str) -> StoreError {
-    let instances: String = (0..modules).map(|number| format!("(core instance $i{number} (instantiate $m))\n")).collect();
-    let functions: String = ["init", "open"]
-        .iter()
-        .map(|name| format!("(func ${name} (canon lift (core func $i0 \"f\")))\n"))
-        .chain(["put", "get", "stat", "list", "remove", "check"].iter().map(|name| {
-            format!("(func ${name} (param \"self\" (borrow $store)) (canon lift (core func $i0 \"g\")))\n")
-        }))
-        .collect();
-    let exports: String = ["init", "open"]
-        .iter()
-        .map(|name| format!("(export \"[static]store.{name}\" (func ${name}))\n"))
-        .chain(["put", "get", "stat", "list", "remove", "check"].iter().map(|name| {
-            format!("(export \"[method]store.{name}\" (func ${name}))\n")
-        }))
-        .collect();
+    let instances: String =
+        (0..modules).map(|number| format!("(core instance $i{number} (instantiate $m))\n")).collect();
+    let methods = ["put", "get", "stat", "list", "remove", "check"];
+    let methods = methods.map(|name| {
+        format!("(export \"[method]store.{name}\" (func $method) (func (param \"self\" (borrow $store))))\n")
+    });
     let text = format!(
         r#"(component
             (core module $m
@@ -191,16 +185,25 @@ fn bomb(modules: usize, start: &str) -> StoreError {
                 (func (export "f") unreachable)
                 (func (export "g") (param i32) unreachable))
             {instances}
-            (type $store (resource (rep i32)))
-            (func $describe (canon lift (core func $i0 "f")))
-            (func $plan (canon lift (core func $i0 "f")))
-            {functions}
-            (instance $contract
-                (export "store" (type $store))
-                (export "describe" (func $describe))
-                (export "plan" (func $plan))
-                {exports})
-            (export "obnam:chunk-store/chunk-store@0.1.0" (instance $contract)))"#
+            (type $resource (resource (rep i32)))
+            (func $function (canon lift (core func $i0 "f")))
+            (func $method (param "self" (borrow $resource)) (canon lift (core func $i0 "g")))
+            (component $shape
+                (import "resource" (type $resource (sub resource)))
+                (import "function" (func $function))
+                (import "method" (func $method (param "self" (borrow $resource))))
+                (export $store "store" (type $resource))
+                (export "describe" (func $function))
+                (export "plan" (func $function))
+                (export "[static]store.init" (func $function))
+                (export "[static]store.open" (func $function))
+                {})
+            (instance $contract (instantiate $shape
+                (with "resource" (type $resource))
+                (with "function" (func $function))
+                (with "method" (func $method))))
+            (export "obnam:chunk-store/chunk-store@0.1.0" (instance $contract)))"#,
+        methods.concat()
     );
     let error = component(&wat::parse_str(text).unwrap(), limits()).unwrap_err();
     eprintln!("{start}: {error}");
@@ -263,6 +266,14 @@ fn nothing_of_the_surroundings_is_seen() {
     assert!(has(&web, "wasi:clocks/monotonic-clock@") && has(&web, "wasi:random/insecure@"), "{web:?}");
     assert!(has(&broken, "wasi:random/random@") && !has(&broken, "wasi:random/insecure@"), "{broken:?}");
     assert!(!has(&broken, "wasi:http/") && !has(&broken, "wasi:sockets/"), "{broken:?}");
+}
+
+#[test]
+fn random_bytes_are_counted() {
+    let error = misbehave_within(Limits { cpu: Duration::from_secs(20), ..limits() }, "put:random", put);
+    assert_says(&error, StoreErrorKind::Plugin, &["it asked for more than 16777216 random bytes in one call"]);
+    let error = misbehave("put:much-random", put);
+    assert_says(&error, StoreErrorKind::Plugin, &["it was stopped"]);
 }
 
 #[test]
@@ -350,9 +361,7 @@ fn a_name_that_resolves_to_a_metadata_address() {
     // 169.254.169.254, also for somebody who names it with the location.
     for name in ["169.254.43518", "2852039166"] {
         let url = format!("http://{name}:80/x");
-        let said = attack(|| {
-            open_store(&web(&url, &[("target", &url)])).unwrap().check().unwrap().remove(0).message
-        });
+        let said = attack(|| open_store(&web(&url, &[("target", &url)])).unwrap().check().unwrap().remove(0).message);
         assert_eq!(said, "ErrorCode::DestinationIpProhibited", "{name}");
         let said = attack(|| approved(&format!("http://{name}"), &format!("http://{name}/x")));
         assert_eq!(said, "ErrorCode::DestinationIpProhibited", "{name}");

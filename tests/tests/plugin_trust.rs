@@ -257,6 +257,43 @@ fn a_profile_trusts_what_it_names() {
 }
 
 #[test]
+fn limits_are_changed_by_profile_and_command_line() {
+    let sandbox = Sandbox::with_repository();
+    let config = sandbox.local().join("config/obnam/config.toml");
+    let with = |limits: &str| {
+        let (place, identity) = (sandbox.repository(), sandbox.identity());
+        let text = format!(
+            "[profile.default]\nrepository = {place:?}\nidentity = {identity:?}\n[profile.default.plugin-limits]\n{limits}\n"
+        );
+        fs::write(&config, text).unwrap();
+        sandbox.bare()
+    };
+    run(with("memory = \"64M\"\nhandles = 100").arg("snapshots")).expect(0);
+    let shown = run(with("memory = \"64M\"").args(["--plugin-limit", "cpu=1m", "config", "show"])).expect(0).text();
+    let has = |name: &str, value: &str| {
+        shown.lines().any(|line| line.starts_with(&format!("plugin-limits.{name} ")) && line.contains(value))
+    };
+    assert!(has("memory", "64M") && has("cpu", "1m"), "{shown}");
+    // One is in force: the plugin for directories does not fit into so little.
+    let one = "instances = 1";
+    run(with(one).arg("snapshots")).expect(14).says(&["it was stopped", "resource limit exceeded"]);
+    run(with(one).args(["--plugin-limit", "instances=100", "snapshots"])).expect(0);
+    for (wrong, words) in [
+        ("memroy = \"1G\"", ["no limit \"memroy\"", "memory"]),
+        ("memory = \"1K\"", ["1K is outside of what is allowed", "1M to 4G"]),
+        ("cpu = 30", ["\"30\" is no time", "90s"]),
+        ("cpu = [1]", ["plugin-limits.cpu", "has to be text"]),
+    ] {
+        run(with(wrong).arg("snapshots")).expect(17).says(&words);
+        run(with(wrong).args(["config", "check"])).expect(17);
+    }
+    run(with("").args(["--plugin-limit", "memory", "snapshots"]))
+        .expect(17)
+        .says(&["--plugin-limit memory", "no size"]);
+    run(sandbox.bare().args(["plugin", "inspect", "local", "--plugin-limit", "instances=1"])).expect(14);
+}
+
+#[test]
 fn looking_and_trying_need_no_trust() {
     let sandbox = Sandbox::new();
     let file = plugin(&sandbox);

@@ -74,7 +74,7 @@ impl Global {
             options,
             kept,
             cache_dir: Some(dirs.plugin_cache()),
-            limits: plugin::Limits::default(),
+            limits: self.plugin_limits()?,
             http: self.http_settings()?,
             workers: self.connections().into(),
             create_dir: true,

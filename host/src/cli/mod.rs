@@ -89,6 +89,9 @@ pub(crate) struct Global {
     /// Use a plugin file with this SHA-256, though you have not trusted it before (obnam plugin trust); may be repeated
     #[arg(long, global = true, value_name = "SHA256", hide_short_help = true)]
     trust: Vec<String>,
+    /// Change a limit that plugins run under, such as memory=1G (docs/configuration.md lists them); may be repeated
+    #[arg(long = "plugin-limit", global = true, value_name = "NAME=VALUE", hide_short_help = true)]
+    plugin_limits: Vec<String>,
     /// Open with the age X25519 identity in this file (mode 0600) instead of a passphrase
     #[arg(long, global = true, value_name = "FILE", env = "OBNAM_IDENTITY", hide_env_values = true)]
     identity: Option<PathBuf>,

@@ -15,7 +15,7 @@ use crate::config::profile::{PassphraseSource, Place, Profile, Setting};
 use crate::config::{Config, ConfigError, written_by_others};
 use crate::credential::passphrase;
 use crate::local::Dirs;
-use crate::plugin::KeptOptions;
+use crate::plugin::{KeptOptions, Limits};
 
 /// Who said what is in force.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -176,6 +176,27 @@ impl Global {
     pub fn profile_options(&self) -> &[Setting<(String, String)>] {
         match &self.settings.profile {
             Some(profile) if self.is_of_profile() => &profile.options,
+            _ => &[],
+        }
+    }
+
+    /// What a plugin runs under: as built in, changed by the profile if its repository is used, changed by the command line.
+    pub fn plugin_limits(&self) -> Result<Limits, Failure> {
+        let mut limits = Limits::default();
+        for Setting { value: (name, text), .. } in self.profile_limits() {
+            limits.adjust(name, text).map_err(Failure::Input)?;
+        }
+        for given in &self.plugin_limits {
+            let (name, text) = given.split_once('=').unwrap_or((given, ""));
+            limits.adjust(name, text).map_err(|why| Failure::Input(format!("--plugin-limit {given}: {why}")))?;
+        }
+        Ok(limits)
+    }
+
+    /// The limits in the profile, if its repository is used.
+    pub fn profile_limits(&self) -> &[Setting<(String, String)>] {
+        match &self.settings.profile {
+            Some(profile) if self.is_of_profile() => &profile.plugin_limits,
             _ => &[],
         }
     }

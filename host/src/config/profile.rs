@@ -68,6 +68,8 @@ pub struct Profile {
     pub options: Vec<Setting<(String, String)>>,
     /// The SHA-256 of plugin files that are trusted.
     pub trust: Vec<Setting<String>>,
+    /// Limits that plugins run under: name and value.
+    pub plugin_limits: Vec<Setting<(String, String)>>,
     /// An identity file.
     pub identity: Option<Setting<PathBuf>>,
     /// The repository's id.
@@ -118,12 +120,13 @@ impl Profile {
 }
 
 /// The keys of a profile, as they are written in the file.
-pub const KEYS: [&str; 26] = [
+pub const KEYS: [&str; 27] = [
     "repository",
     "extends",
     "backend",
     "options",
     "trust",
+    "plugin-limits",
     "identity",
     "repository-id",
     "credential",

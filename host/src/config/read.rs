@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::profile::{KEYS, PassphraseSource, Place, Profile, Setting};
 use super::{Config, Mistake, extends, nearest, path};
 use crate::chunk::ChunkId;
+use crate::plugin::Limits;
 use crate::plugin::trust::parse_sha256;
 
 /// A value with its place in the text.
@@ -120,7 +121,8 @@ impl Reader<'_> {
                 "extends" => profile.extends = self.string(name, value),
                 "repository" => profile.repository = self.with(name, value, path::location),
                 "backend" => profile.backend = self.path(name, value),
-                "options" => profile.options = self.options(value),
+                "options" => profile.options = self.options(name, value),
+                "plugin-limits" => profile.plugin_limits = self.plugin_limits(name, value),
                 "trust" => profile.trust = self.list(name, value, |s, n, v| s.with(n, v, |text, _| parse_sha256(text))),
                 "identity" => profile.identity = self.path(name, value),
                 "repository-id" => profile.repository_id = self.with(name, value, chunk_id),
@@ -227,11 +229,26 @@ impl Reader<'_> {
         }
     }
 
-    fn options(&mut self, value: &Value<'_>) -> Vec<Setting<(String, String)>> {
+    /// Limits that there are, each within its range.
+    fn plugin_limits(&mut self, key: &str, value: &Value<'_>) -> Vec<Setting<(String, String)>> {
+        let mut limits = self.options(key, value);
+        limits.retain(|Setting { value: (name, text), place }| {
+            let checked = Limits::default().adjust(name, text);
+            if let Err(why) = &checked {
+                let message = format!("{key} in {}: {why}", self.table);
+                self.mistakes.push(Mistake { place: Some(*place), message, warning: false });
+            }
+            checked.is_ok()
+        });
+        limits
+    }
+
+    fn options(&mut self, key: &str, value: &Value<'_>) -> Vec<Setting<(String, String)>> {
         let DeValue::Table(table) = value.get_ref() else {
-            self.kind("options", value, "a table; write options = { name = \"value\" }");
+            self.kind(key, value, &format!("a table; write {key} = {{ name = \"value\" }}"));
             return Vec::new();
         };
+        let whole = key;
         let mut options = Vec::new();
         for (key, value) in table {
             let name = key.get_ref().to_string();
@@ -240,7 +257,7 @@ impl Reader<'_> {
                 DeValue::Integer(number) => number.as_str().to_owned(),
                 DeValue::Boolean(flag) => flag.to_string(),
                 _ => {
-                    self.kind(&format!("options.{name}"), value, "text in quotation marks");
+                    self.kind(&format!("{whole}.{name}"), value, "text in quotation marks");
                     continue;
                 }
             };

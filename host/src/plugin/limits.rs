@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::http::HttpSettings;
 
-/// What a plugin may use, and for how long. The defaults suit real stores; tests lower them.
+/// What a plugin may use, and for how long. The defaults suit real stores; tests lower them, and users change those of
+/// [`ADJUSTABLE`](super::ADJUSTABLE).
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Memory of one instance, all of its linear memories together, in bytes. Default: 256 MiB, enough for a 64 MiB
@@ -21,6 +22,10 @@ pub struct Limits {
     pub transfer: usize,
     /// The largest piece of random bytes to be asked for at once. Default: 1 MiB.
     pub random: u64,
+    /// The random bytes that one call may ask for altogether. Default: 16 MiB.
+    pub random_per_call: u64,
+    /// The largest body of an HTTP answer, in bytes. Default: 65 MiB, the largest chunk and what may be wrapped around it.
+    pub response: u64,
     /// What is kept of the output of one call, in bytes. Default: 64 KiB.
     pub output: usize,
     /// Processor time of one call, of the guest and of the host on its behalf. Default: 30 s.
@@ -56,6 +61,8 @@ impl Default for Limits {
             handles: 4096,
             transfer: 66 << 20,
             random: 1 << 20,
+            random_per_call: 16 << 20,
+            response: 65 << 20,
             output: 64 << 10,
             cpu: Duration::from_secs(30),
             idle: Duration::from_secs(60),

@@ -15,6 +15,7 @@
 //! thread) -> `instance` -> the guest. `opening` puts all of it together, with `component`, `location`, `options`, `fit` and
 //! `component_cache`; `aws` reads keys for S3, `tokens` is about those of obnam-server.
 
+mod adjustable;
 mod aws;
 mod bindings;
 mod component;
@@ -33,6 +34,7 @@ mod options;
 mod output;
 mod pool;
 mod progress;
+mod random;
 mod retry;
 mod sandbox;
 mod store;
@@ -46,6 +48,7 @@ mod worker;
 
 use std::path::PathBuf;
 
+pub use adjustable::{ADJUSTABLE, Adjustable};
 pub use component::{Component, inspect};
 pub use grants::DATA_HOST;
 pub use http::HttpSettings;

@@ -152,7 +152,7 @@ impl<'s> Candidate<'s> {
         let grants = weighed.grant(approved)?;
         let client = match &grants.origins[..] {
             [] => None,
-            origins => Some(Client::new(origins.to_vec(), &spec.http, spec.workers)?),
+            origins => Some(Client::new(origins.to_vec(), &spec.http, spec.workers, spec.limits.response)?),
         };
         let pool = Pool::new(Blueprint { grants, client, ..blueprint }, spec.workers);
         let bundled = matches!(spec.source, PluginSource::Bundled(_));

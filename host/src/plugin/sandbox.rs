@@ -17,6 +17,7 @@ use super::http::{Client, Http};
 use super::limits::Limits;
 use super::output::Output;
 use super::progress::Progress;
+use super::random::{self, Allowance, Counted};
 use crate::store::StoreError;
 
 /// The host's side of one instance.
@@ -33,6 +34,8 @@ pub(super) struct Sandbox {
     pub(super) progress: Arc<Progress>,
     /// What it prints.
     pub(super) output: Output,
+    /// The random bytes that the call may still ask for.
+    allowance: Allowance,
     cpu_at_start: Duration,
     cpu_limit: Duration,
 }
@@ -69,6 +72,7 @@ impl Sandbox {
             quota: Quota::new(limits),
             progress,
             output,
+            allowance: Allowance::new(limits.random_per_call),
             cpu_at_start: Duration::ZERO,
             cpu_limit: limits.cpu,
         })
@@ -79,13 +83,21 @@ impl Sandbox {
         let mut linker = Linker::new(engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        random::add_to_linker(&mut linker)?;
         Ok(linker)
     }
 
     /// Begins a call on this thread: counts its processor time.
     pub(super) fn begin_call(&mut self) {
         self.http.begin_call();
+        self.allowance.renew();
         self.cpu_at_start = thread_cpu_time();
+    }
+
+    /// Random numbers for the guest, counted.
+    pub(super) fn random(&mut self) -> Counted<'_> {
+        self.progress.step();
+        Counted { random: self.wasi.random(), allowance: &mut self.allowance }
     }
 
     /// Fails when the running call has to end.

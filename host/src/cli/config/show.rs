@@ -117,6 +117,15 @@ fn entries(global: &Global) -> Result<Vec<Entry>, Failure> {
     for digest in global.profile_trust() {
         add("trust", json!(digest.value), Origin::Profile(digest.place));
     }
+    let given: Vec<(&str, &str)> = global.plugin_limits.iter().filter_map(|limit| limit.split_once('=')).collect();
+    for (name, value) in &given {
+        add(&format!("plugin-limits.{name}"), json!(value), Origin::CommandLine);
+    }
+    for Setting { value: (name, value), place } in global.profile_limits() {
+        if !given.iter().any(|(known, _)| known == name) {
+            add(&format!("plugin-limits.{name}"), json!(value), Origin::Profile(*place));
+        }
+    }
     add("repository-id", json!(global.repository_id), settings.origin("repository_id"));
     if global.credential.is_some() {
         add("credential", json!(global.credential), settings.origin("credential"));

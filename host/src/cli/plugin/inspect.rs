@@ -7,7 +7,7 @@ use super::{source, spec};
 use crate::cli::output::Output;
 use crate::cli::{Failure, Global, exit};
 use crate::local::Dirs;
-use crate::plugin::{Candidate, Component, Limits, OptionInfo, PluginInfo, Wish, inspect};
+use crate::plugin::{Candidate, Component, OptionInfo, PluginInfo, Wish, inspect};
 
 /// Print what a plugin is: name, version, digest, schemes, options, imports
 ///
@@ -30,7 +30,7 @@ fn look(global: &Global, arguments: &Arguments) -> Result<(PluginInfo, Wishes), 
     let source = source(&arguments.plugin);
     let Some(location) = &arguments.location else {
         let cache = Dirs::from_environment()?.plugin_cache();
-        return Ok((inspect(&source, Some(&cache), &Limits::default())?, None));
+        return Ok((inspect(&source, Some(&cache), &global.plugin_limits()?)?, None));
     };
     let component = Component::read(&source)?;
     let spec = spec(global, source, location)?;

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::output::Output;
 use super::{Failure, Global};
 use crate::local::Dirs;
-use crate::plugin::{BUNDLED, Limits, PluginSource, StoreSpec, Wish};
+use crate::plugin::{BUNDLED, PluginSource, StoreSpec, Wish};
 
 /// Look at storage plugins, try whether they keep the contract, say which files you trust.
 #[derive(Debug, Args)]
@@ -58,7 +58,7 @@ fn spec(global: &Global, source: PluginSource, location: &str) -> Result<StoreSp
         options: global.plugin_options()?,
         kept: Default::default(),
         cache_dir: Some(Dirs::from_environment()?.plugin_cache()),
-        limits: Limits::default(),
+        limits: global.plugin_limits()?,
         http: global.http_settings()?,
         workers: 8,
         create_dir: true,

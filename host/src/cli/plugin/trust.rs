@@ -11,7 +11,7 @@ use crate::cli::output::Output;
 use crate::cli::{Failure, Global, exit};
 use crate::local::Dirs;
 use crate::plugin::trust::{Trust, TrustedPlugin};
-use crate::plugin::{Candidate, Component, Limits, PluginSource, Wish};
+use crate::plugin::{Candidate, Component, PluginSource, Wish};
 
 /// Trust a plugin file from now on
 ///
@@ -41,7 +41,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         return Err(Failure::Input(message));
     }
     let (info, wishes) = match &arguments.location {
-        None => (component.inspect(Some(&dirs.plugin_cache()), &Limits::default())?, Vec::new()),
+        None => (component.inspect(Some(&dirs.plugin_cache()), &global.plugin_limits()?)?, Vec::new()),
         Some(location) => {
             let spec = spec(global, source, location)?;
             let candidate = Candidate::new(&component, &spec)?;

@@ -17,10 +17,6 @@ use super::background;
 use super::exchange::Held;
 use super::fault::Fault;
 use super::hooks::Turn;
-use crate::chunk::MAX_CHUNK_SIZE;
-
-/// The largest body: a chunk, and room for what an answer may wrap around it.
-const LARGEST: u64 = MAX_CHUNK_SIZE + (1 << 20);
 
 /// What is read of a body that nobody wants any more, so that its connection can be used again: an error's text, the end
 /// of a range. More than that costs more than another connection.
@@ -42,29 +38,31 @@ pub(super) struct Open {
     incoming: Incoming,
     held: Held,
     received: u64,
+    /// The most bytes that it may have.
+    most: u64,
     idle: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Answer {
-    /// Takes over behind the head.
+    /// Takes over behind the head. The body may stand still for `idle`, and have `most` bytes.
     pub(super) fn begin(
         response: Response<Incoming>,
         held: Held,
-        idle: Duration,
+        (idle, most): (Duration, u64),
         turn: &Arc<Turn>,
     ) -> Result<Response<Self>, Fault> {
         let (parts, incoming) = response.into_parts();
         let size = incoming.size_hint();
-        if size.lower() > LARGEST {
-            return Err(too_large());
+        if size.lower() > most {
+            return Err(too_large(most));
         }
         let whole = incoming.is_end_stream();
         let open = if whole {
             held.release();
             None
         } else {
-            Some(Open { incoming, held, received: 0, idle, alarm: None })
+            Some(Open { incoming, held, received: 0, most, idle, alarm: None })
         };
         let open = Arc::new(Mutex::new(open));
         if !whole {
@@ -74,9 +72,9 @@ impl Answer {
     }
 }
 
-fn too_large() -> Fault {
-    let why = format!("its answer has more than the {LARGEST} bytes that are allowed");
-    Fault::new(Code::HttpResponseBodySize(Some(LARGEST)), why)
+fn too_large(most: u64) -> Fault {
+    let why = format!("its answer has more than the {most} bytes that are allowed");
+    Fault::new(Code::HttpResponseBodySize(Some(most)), why)
 }
 
 impl Open {
@@ -103,7 +101,7 @@ impl Open {
             Poll::Ready(Some(Ok(frame))) => {
                 self.alarm = None;
                 self.received += frame.data_ref().map_or(0, |data| data.len() as u64);
-                Poll::Ready(Some(if self.received > LARGEST { Err(too_large()) } else { Ok(frame) }))
+                Poll::Ready(Some(if self.received > self.most { Err(too_large(self.most)) } else { Ok(frame) }))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Fault::broken(&error, true)))),
             Poll::Ready(None) => Poll::Ready(None),

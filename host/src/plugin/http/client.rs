@@ -27,6 +27,8 @@ pub(in crate::plugin) struct Client {
     /// Where the plugin wanted to go besides.
     refused: Mutex<Vec<Origin>>,
     times: Times,
+    /// The most bytes that an answer may have.
+    pub(super) most: u64,
     pub(super) seats: Arc<Seats>,
     pub(super) connector: Arc<Connector>,
 }
@@ -57,11 +59,12 @@ impl Times {
 }
 
 impl Client {
-    /// A client for these origins, with at most so many connections.
+    /// A client for these origins, with at most so many connections, and answers of at most so many bytes.
     pub(in crate::plugin) fn new(
         granted: Vec<OriginGrant>,
         settings: &HttpSettings,
         connections: usize,
+        most: u64,
     ) -> Result<Arc<Self>, StoreError> {
         let secure = granted.iter().any(|grant| grant.origin.is_secure());
         let tls = if secure { Some(TlsConnector::from(tls::config(settings.ca_file.as_deref())?)) } else { None };
@@ -79,6 +82,7 @@ impl Client {
         };
         Ok(Arc::new(Client {
             times,
+            most,
             seats: Arc::new(Seats::new(connections.max(1), granted.len())),
             refused: Mutex::default(),
             granted,

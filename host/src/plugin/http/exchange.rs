@@ -107,7 +107,7 @@ impl Client {
             match send(&mut connection, request, &taken, times).await {
                 Ok(response) => {
                     let held = Held { seat, connection, taken };
-                    return Answer::begin(response, held, times.idle, turn);
+                    return Answer::begin(response, held, (times.idle, self.most), turn);
                 }
                 // The server has closed it while it rested; nothing was sent yet.
                 Err((_, Some(unsent))) if reused => request = *unsent,

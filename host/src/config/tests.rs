@@ -25,6 +25,8 @@ default-profile = "home"
 repository = "~/backup"
 backend = "~/b.wasm"
 options = { region = "eu", retries = 3, fast = true }
+trust = ["4444444444444444444444444444444444444444444444444444444444ABCDEF"]
+plugin-limits = { memory = "1G", handles = 100 }
 identity = "/etc/identity"
 repository-id = "1111111111111111111111111111111111111111111111111111111111111111"
 credential = "2222222222222222222222222222222222222222222222222222222222222222"
@@ -70,6 +72,10 @@ fn every_key_is_read() {
     options.sort();
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(options, [pair("fast", "true"), pair("region", "eu"), pair("retries", "3")]);
+    let mut limits: Vec<_> = home.plugin_limits.iter().map(|limit| limit.value.clone()).collect();
+    limits.sort();
+    assert_eq!(limits, [pair("handles", "100"), pair("memory", "1G")]);
+    assert_eq!(home.trust[0].value, format!("{}abcdef", "4".repeat(58)));
     let values = |list: &[Setting<String>]| list.iter().map(|item| item.value.clone()).collect::<Vec<_>>();
     let sources: Vec<_> = home.sources.iter().map(|source| source.value.clone()).collect();
     assert_eq!(sources, [PathBuf::from("/home/me"), PathBuf::from("/etc")]);
@@ -276,7 +282,7 @@ fn the_example_is_good_in_all_its_parts() {
     assert_eq!(mistakes, [], "{text}");
     let profile = config.default_profile().expect("no mistake").expect("is there");
     assert!(profile.exclude.len() > 1 && profile.host.is_some() && profile.passphrase.is_some());
-    for key in KEYS.iter().filter(|key| !["extends", "backend", "options"].contains(key)) {
+    for key in KEYS.iter().filter(|key| !["extends", "backend", "options", "trust", "plugin-limits"].contains(key)) {
         assert!(bare.contains(&format!("{key} = ")), "{key} is not in the example");
     }
 }

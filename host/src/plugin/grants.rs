@@ -336,12 +336,12 @@ mod tests {
         let named = "s3:https://s3.example.org/bucket";
         let granted = decide(named, "https://s3.example.org:443", false, false).unwrap();
         assert!(granted.named && granted.origin.to_string() == "https://s3.example.org");
-        for other in ["https://s3.example.org:444", "http://s3.example.org", "https://example.org", "https://evil.org"]
-        {
+        for other in ["https://s3.example.org:444", "https://example.org", "https://evil.org"] {
             let error = decide(named, other, false, false).unwrap_err();
             assert!(error.contains(&format!("{other:?}")), "{error}");
             assert!(error.contains("names https://s3.example.org only"), "{error}");
         }
+        assert!(decide(named, "http://s3.example.org", false, false).unwrap_err().contains("--plain-http"));
         assert!(decide("s3://bucket", "https://evil.org", false, false).unwrap_err().contains("names no host"));
         assert!(decide(named, "https://s3.example.org/", false, false).unwrap_err().contains("no origin"));
         // What a bundled plugin makes of the location counts, but is not named.

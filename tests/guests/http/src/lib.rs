@@ -36,7 +36,8 @@ struct Server {
 }
 
 fn option(options: &[(String, String)], name: &str) -> String {
-    options.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()).unwrap_or_default()
+    let value = options.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()).unwrap_or_default();
+    value.trim_start_matches('!').to_owned()
 }
 
 /// `scheme://host:port` of a URL.

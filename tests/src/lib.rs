@@ -297,7 +297,7 @@ impl Sandbox {
         let mut command = self.bare();
         command.arg("--repo").arg(self.location()).arg("--identity").arg(self.identity());
         if let Some(Remote { plugin: Plugin::File(file), .. }) = &*self.remote.borrow() {
-            command.arg("--backend").arg(file);
+            command.arg("--backend").arg(file).arg("--trust").arg(sha256(file));
         }
         for option in self.remote.borrow().iter().flat_map(|remote| &remote.options) {
             command.arg("-o").arg(option);

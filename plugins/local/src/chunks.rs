@@ -9,6 +9,7 @@ use crate::errors::{explain, explain_stream};
 use crate::names::{self, TEMPORARY};
 use crate::settings::Settings;
 use crate::{ByteRange, ChunkInfo, Content, Error, PutOutcome, RemoveOutcome};
+use obnam_plugin::content;
 use obnam_plugin::error::unavailable;
 use obnam_plugin::wasi::clocks::wall_clock;
 use obnam_plugin::wasi::filesystem::preopens::get_directories;
@@ -155,10 +156,7 @@ impl LocalStore {
             return Ok(Content::Stream(file.read_via_stream(0).map_err(fail)?));
         };
         let size = file.stat().map_err(fail)?.size;
-        let end = offset.checked_add(length).filter(|&end| end <= size);
-        let end = end.ok_or_else(|| {
-            Error::Invalid(format!("could not {doing}: it has {size} bytes, not {length} at offset {offset}"))
-        })?;
+        let end = content::end(ByteRange { offset, length }, size, &doing)?;
         if length > SMALL_RANGE {
             return Ok(Content::Stream(file.read_via_stream(offset).map_err(fail)?));
         }
@@ -244,7 +242,7 @@ fn remove_stale(labels: &Descriptor, label: &str) {
         let Ok(Some(stat)) = directory::stat(labels, &entry.name) else { continue };
         let written = stat.data_modification_timestamp.map_or(now, |time| time.seconds);
         if written.saturating_add(STALE_AFTER) < now && labels.unlink_file_at(&entry.name).is_ok() {
-            eprintln!("removed {label}/{}, left by an interrupted backup", entry.name);
+            obnam_plugin::log!("removed {label}/{}, left by an interrupted backup", entry.name);
         }
     }
 }
@@ -275,10 +273,7 @@ impl<'a> TemporaryFile<'a> {
             Content::Stream(stream) => self.splice(&stream, size, doing)?,
             Content::Bytes(bytes) => self.write(&bytes, doing)?,
         };
-        if written == size {
-            return Ok(());
-        }
-        Err(Error::Invalid(format!("could not {doing}: there are {written} bytes of content instead of {size}")))
+        if written == size { Ok(()) } else { Err(content::wrong_length(written, size, doing)) }
     }
 
     /// Moves the stream into the file; at most one byte beyond `size`.

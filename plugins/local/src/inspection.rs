@@ -5,7 +5,6 @@ use crate::directory::{self, Entry};
 use crate::errors::explain;
 use crate::names::{self, LOST_AND_FOUND, MARKER, TEMPORARY};
 use crate::{Error, Finding, marker};
-use obnam_plugin::Severity;
 use obnam_plugin::wasi::filesystem::types::{Descriptor, DescriptorType, ErrorCode};
 
 /// How many foreign files are named.
@@ -29,21 +28,14 @@ pub fn check(store: &LocalStore) -> Result<Vec<Finding>, Error> {
     let mut findings = survey.findings(&store.path);
     findings.extend(probe(store));
     if !store.fsync {
-        findings.push(finding(
-            Severity::Warning,
-            "no-fsync",
-            "with the option fsync=no a power failure can lose or damage chunks".into(),
-        ));
+        findings
+            .push(Finding::warning("no-fsync", "with the option fsync=no a power failure can lose or damage chunks"));
     }
     Ok(findings)
 }
 
 fn is_directory(entry: &Entry) -> bool {
     entry.kind == DescriptorType::Directory
-}
-
-fn finding(severity: Severity, code: &str, message: String) -> Finding {
-    Finding { severity, code: code.into(), message }
 }
 
 #[derive(Default)]
@@ -76,12 +68,12 @@ impl Survey {
         for name in &self.foreign {
             let name = name.strip_prefix("./").unwrap_or(name);
             let message = format!("{path}/{name} is not Obnam's; it is ignored");
-            findings.push(finding(Severity::Warning, "foreign-file", message));
+            findings.push(Finding::warning("foreign-file", message));
         }
         if self.foreign_count > self.foreign.len() {
             let more = self.foreign_count - self.foreign.len();
             let message = format!("{more} more files below {path} are not Obnam's; they are ignored");
-            findings.push(finding(Severity::Warning, "foreign-files", message));
+            findings.push(Finding::warning("foreign-files", message));
         }
         if self.temporary_count > 0 {
             let message = format!(
@@ -89,7 +81,7 @@ impl Survey {
                  than a day are removed by later backups",
                 self.temporary_count
             );
-            findings.push(finding(Severity::Info, "unfinished-files", message));
+            findings.push(Finding::info("unfinished-files", message));
         }
         findings
     }
@@ -101,17 +93,16 @@ fn probe(store: &LocalStore) -> Option<Finding> {
     let doing = format!("write to {path}");
     let file = match TemporaryFile::create(&store.root, "", &doing) {
         Ok(file) => file,
-        Err(Error::Denied(message)) => return Some(finding(Severity::Warning, "read-only", message)),
-        Err(Error::Quota(message)) => return Some(finding(Severity::Warning, "full", message)),
-        Err(error) => return Some(finding(Severity::Error, "not-writable", format!("{error}"))),
+        Err(Error::Denied(message)) => return Some(Finding::warning("read-only", message)),
+        Err(Error::Quota(message)) => return Some(Finding::warning("full", message)),
+        Err(error) => return Some(Finding::error("not-writable", format!("{error}"))),
     };
     let target = format!("{}-link", file.name);
     let linked = file.link_only(&target);
     let _ = store.root.unlink_file_at(&target);
     match linked {
         Ok(()) | Err(ErrorCode::Exist) => None,
-        Err(_) => Some(finding(
-            Severity::Warning,
+        Err(_) => Some(Finding::warning(
             "no-hard-links",
             format!(
                 "the file system of {path} has no hard links, so two computers that store one chunk at the same moment \

@@ -23,8 +23,8 @@ mod names;
 mod settings;
 
 use obnam_plugin::{
-    Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, OptionHelp, Page,
-    Plugin, PutOutcome, RemoveOutcome,
+    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, OptionHelp, Page, Plugin, PutOutcome,
+    RemoveOutcome,
 };
 
 use chunks::LocalStore;
@@ -37,22 +37,17 @@ impl Plugin for LocalStore {
             version: env!("CARGO_PKG_VERSION").into(),
             summary: "Keeps chunks as files below a directory: a local or removable disk, or a mounted share.".into(),
             schemes: vec!["file".into()],
-            options: vec![OptionHelp {
-                name: "fsync".into(),
-                help: "Whether to wait until the disk has what was written: yes (default) or no. With no, a power \
-                       failure can lose or damage chunks; meant for tests."
-                    .into(),
-                required: false,
-                secret: false,
-                environment: None,
-            }],
+            options: vec![OptionHelp::new(
+                "fsync",
+                "Whether to wait until the disk has what was written: yes (default) or no. With no, a power failure can \
+                 lose or damage chunks; meant for tests.",
+            )],
             bodies: Bodies::Stream,
         }
     }
 
     fn plan(location: &str, options: &[(String, String)]) -> Result<Grants, Error> {
-        let settings = Settings::parse(location, options)?;
-        Ok(Grants { directories: vec![DirectoryWish { path: settings.path, read_only: false }], origins: Vec::new() })
+        Ok(Grants::directory(&Settings::parse(location, options)?.path))
     }
 
     fn init(location: &str, options: &[(String, String)]) -> Result<Self, Error> {
@@ -80,7 +75,7 @@ impl Plugin for LocalStore {
     }
 
     fn list(&self, filter: &str, after: Option<&str>, limit: u32) -> Result<Page, Error> {
-        listing::page(self, filter, after, limit as usize)
+        listing::page(self, filter, after, limit)
     }
 
     fn remove(&self, label: &str, id: &str) -> Result<RemoveOutcome, Error> {

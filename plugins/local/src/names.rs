@@ -1,6 +1,6 @@
 //! Which names below the directory are Obnam's.
 
-pub use obnam_plugin::chunk::{is_id, is_label, passes};
+pub use obnam_plugin::chunk::{is_id, is_label};
 
 /// The file that says that `init` was here. Upper case, so that it cannot be a label.
 pub const MARKER: &str = "OBNAM-CHUNK-STORE";

@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 
+use obnam_plugin::content::{self, beyond};
 use obnam_plugin::error::unavailable;
-use obnam_plugin::http::{self, Answer, Body, Method, beyond};
+use obnam_plugin::http::{self, Answer, Body, Method, Reading};
 use obnam_plugin::url::{Host, query};
 use obnam_plugin::{ByteRange, ChunkInfo, Content, Error, Page, PutOutcome, RemoveOutcome};
 use serde::Deserialize;
@@ -20,8 +21,8 @@ pub struct ServerStore {
     pub settings: Settings,
     /// URLs to read that can be used again.
     kept: RefCell<Kept>,
-    /// The answer whose stream Obnam reads: it has to live until the next call.
-    reading: RefCell<Option<Answer>>,
+    /// The answer whose stream Obnam reads.
+    pub reading: Reading,
 }
 
 /// What the server knows of a chunk.
@@ -66,12 +67,7 @@ impl ServerStore {
                 settings.place.describe()
             )));
         }
-        Ok(ServerStore { settings, kept: RefCell::default(), reading: RefCell::default() })
-    }
-
-    /// Obnam has done with what `get` gave it.
-    pub fn drop_answer(&self) {
-        self.reading.borrow_mut().take();
+        Ok(ServerStore { settings, kept: RefCell::default(), reading: Reading::default() })
     }
 
     /// Has the server prepare the tenant's place.
@@ -133,15 +129,7 @@ impl ServerStore {
     /// Stores a chunk, see the contract. One request to the server, one to the store.
     pub fn put_chunk(&self, label: &str, id: &str, size: u64, content: &Content) -> Result<PutOutcome, Error> {
         let doing = self.doing("store", label, id);
-        let body = match content {
-            Content::Stream(stream) => Body::Stream { content: stream, size },
-            Content::Bytes(bytes) if bytes.len() as u64 == size => Body::Bytes(bytes),
-            Content::Bytes(bytes) => {
-                let message =
-                    format!("could not {doing}: there are {} bytes of content instead of {size}", bytes.len());
-                return Err(Error::Invalid(message));
-            }
-        };
+        let body = Body::of(content, size, &doing)?;
         let pairs = [("id", id), ("label", label), ("size", &size.to_string())];
         let said = api::call::<Access>(&self.settings, Method::Put, &format!("/chunk?{}", query(&pairs)), &doing)?;
         let granted = Granted::new(&self.settings, said, Method::Put, &doing)?;
@@ -173,14 +161,10 @@ impl ServerStore {
     /// Reads a chunk, see the contract. One request to the store, and one to the server where no URL is at hand.
     pub fn get_chunk(&self, label: &str, id: &str, range: Option<ByteRange>) -> Result<Content, Error> {
         let doing = self.doing("read", label, id);
-        if let Some(range @ ByteRange { offset, length: 0 }) = range {
+        if let Some(range @ ByteRange { length: 0, .. }) = range {
             // A range of HTTP has at least one byte.
-            let size = self.size(label, id, &doing)?;
-            return if offset <= size {
-                Ok(Content::Bytes(Vec::new()))
-            } else {
-                Err(beyond(&doing, range, Some(size)))
-            };
+            content::end(range, self.size(label, id, &doing)?, &doing)?;
+            return Ok(Content::Bytes(Vec::new()));
         }
         let header = match range {
             Some(range) => Some(http::range_header(range).ok_or_else(|| beyond(&doing, range, None))?),
@@ -191,9 +175,7 @@ impl ServerStore {
             let why = format!("could not {doing}: the store answers with status {}", answer.status);
             return Err(Error::Other(why));
         }
-        let stream = answer.take_stream();
-        *self.reading.borrow_mut() = Some(answer);
-        stream.map(Content::Stream).ok_or_else(|| Error::Other(format!("could not {doing}: the answer has no body")))
+        self.reading.hand_over(answer, &doing)
     }
 
     /// How long a chunk is, as somebody can learn it who may read it and nothing else.

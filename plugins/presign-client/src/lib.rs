@@ -18,8 +18,8 @@ mod settings;
 mod tokens;
 
 use obnam_plugin::{
-    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, OPENED, OptionHelp, Page, Plugin,
-    PutOutcome, RemoveOutcome,
+    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, OptionHelp, Page, Plugin, PutOutcome,
+    RemoveOutcome,
 };
 
 use chunks::ServerStore;
@@ -40,7 +40,7 @@ impl Plugin for ServerStore {
     fn plan(location: &str, options: &[(String, String)]) -> Result<Grants, Error> {
         let settings = Settings::parse(location, options)?;
         let hosts = [&settings.place.host].into_iter().chain(&settings.data_hosts);
-        Ok(Grants { directories: Vec::new(), origins: hosts.map(ToString::to_string).collect() })
+        Ok(Grants::origins(hosts))
     }
 
     fn init(location: &str, options: &[(String, String)]) -> Result<Self, Error> {
@@ -58,7 +58,7 @@ impl Plugin for ServerStore {
     }
 
     fn begin(&self) {
-        self.drop_answer();
+        self.reading.end();
     }
 
     fn put(&self, label: &str, id: &str, size: u64, content: Content) -> Result<PutOutcome, Error> {
@@ -87,28 +87,18 @@ impl Plugin for ServerStore {
 }
 
 fn options() -> Vec<OptionHelp> {
-    let option = |name: &str, environment: Option<&str>, secret: bool, help: &str| OptionHelp {
-        name: name.into(),
-        help: help.into(),
-        required: false,
-        secret,
-        environment: environment.map(str::to_owned),
-    };
     vec![
-        option("token", Some("OBNAM_SERVER_TOKEN"), true, "The token that obnam-server made for you."),
-        option(
+        OptionHelp::new("token", "The token that obnam-server made for you.").secret().or_from("OBNAM_SERVER_TOKEN"),
+        OptionHelp::new(
             "bootstrap-token",
-            Some("OBNAM_SERVER_BOOTSTRAP_TOKEN"),
-            false,
             "A token that can do no more than find the credential which holds the real one; may stand in a profile.",
-        ),
-        option(
+        )
+        .or_from("OBNAM_SERVER_BOOTSTRAP_TOKEN"),
+        OptionHelp::new(
             "data-host",
-            None,
-            false,
             "Where chunks may be moved to and from beside the server: https://HOST[:PORT],... as approved by you.",
         ),
-        option(OPENED, None, false, "Set by obnam itself to yes when it has opened the store before."),
+        OptionHelp::opened(),
     ]
 }
 

@@ -1,12 +1,11 @@
 //! Chunks as objects: put, get, stat, remove.
 
-use std::cell::RefCell;
-
 use aws_smithy_types::base64;
+use obnam_plugin::content::{self, beyond};
 use obnam_plugin::error::unavailable;
-use obnam_plugin::http::{self, beyond};
+use obnam_plugin::http::{self, Reading};
 
-use crate::exchange::{Answer, Body, Method, Request, send};
+use crate::exchange::{Body, Method, Request, send};
 use crate::failures::refused;
 use crate::listing::{self, Query};
 use crate::names;
@@ -18,8 +17,8 @@ use crate::{ByteRange, ChunkInfo, Content, Error, PutOutcome, RemoveOutcome};
 pub struct S3Store {
     /// Where it is, and who asks.
     pub settings: Settings,
-    /// The answer whose stream Obnam reads: it has to live until the next call.
-    reading: RefCell<Option<Answer>>,
+    /// The answer whose stream Obnam reads.
+    pub reading: Reading,
 }
 
 /// What a HEAD tells.
@@ -40,12 +39,7 @@ impl S3Store {
                 settings.place.describe()
             )));
         }
-        Ok(S3Store { settings, reading: RefCell::default() })
-    }
-
-    /// Obnam has done with what `get` gave it.
-    pub fn drop_answer(&self) {
-        self.reading.borrow_mut().take();
+        Ok(S3Store { settings, reading: Reading::default() })
     }
 
     /// What is done to a chunk, for messages.
@@ -57,15 +51,7 @@ impl S3Store {
     pub fn put_chunk(&self, label: &str, id: &str, size: u64, content: &Content) -> Result<PutOutcome, Error> {
         let doing = self.doing("store", label, id);
         let key = format!("{label}/{id}");
-        let body = match content {
-            Content::Stream(stream) => Body::Stream { content: stream, size },
-            Content::Bytes(bytes) if bytes.len() as u64 == size => Body::Bytes(bytes),
-            Content::Bytes(bytes) => {
-                let message =
-                    format!("could not {doing}: there are {} bytes of content instead of {size}", bytes.len());
-                return Err(Error::Invalid(message));
-            }
-        };
+        let body = Body::of(content, size, &doing)?;
         let sha256 = names::sha256(id).ok_or_else(|| Error::Invalid(format!("could not {doing}: that is no id")))?;
         let mut request = Request { sha256: id, ..create(&self.settings, &key, &sha256, body) };
         if let Some(class) = self.settings.storage_class(label) {
@@ -123,14 +109,10 @@ impl S3Store {
     pub fn get_chunk(&self, label: &str, id: &str, range: Option<ByteRange>) -> Result<Content, Error> {
         let doing = self.doing("read", label, id);
         let key = format!("{label}/{id}");
-        if let Some(range @ ByteRange { offset, length: 0 }) = range {
+        if let Some(range @ ByteRange { length: 0, .. }) = range {
             // A range of HTTP has at least one byte.
-            let size = self.head(&key, &doing)?.size;
-            return if offset <= size {
-                Ok(Content::Bytes(Vec::new()))
-            } else {
-                Err(beyond(&doing, range, Some(size)))
-            };
+            content::end(range, self.head(&key, &doing)?.size, &doing)?;
+            return Ok(Content::Bytes(Vec::new()));
         }
         let mut request = Request::new("s3:GetObject", Method::Get, Some(&key));
         if let Some(range) = range {
@@ -141,9 +123,7 @@ impl S3Store {
         if !http::is_wanted(&mut answer, range, &doing)? {
             return Err(refused(&self.settings, &request, answer, &doing));
         }
-        let stream = answer.take_stream();
-        *self.reading.borrow_mut() = Some(answer);
-        stream.map(Content::Stream).ok_or_else(|| Error::Other(format!("could not {doing}: the answer has no body")))
+        self.reading.hand_over(answer, &doing)
     }
 
     fn head(&self, key: &str, doing: &str) -> Result<Head, Error> {

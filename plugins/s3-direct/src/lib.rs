@@ -28,8 +28,8 @@ mod signing;
 mod xml;
 
 use obnam_plugin::{
-    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, OPENED, OptionHelp, Page, Plugin,
-    PutOutcome, RemoveOutcome,
+    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, OptionHelp, Page, Plugin, PutOutcome,
+    RemoveOutcome,
 };
 
 use chunks::S3Store;
@@ -49,8 +49,7 @@ impl Plugin for S3Store {
     }
 
     fn plan(location: &str, options: &[(String, String)]) -> Result<Grants, Error> {
-        let settings = Settings::parse(location, options)?;
-        Ok(Grants { directories: Vec::new(), origins: vec![settings.place.origin()] })
+        Ok(Grants::origins([Settings::parse(location, options)?.place.origin()]))
     }
 
     fn init(location: &str, options: &[(String, String)]) -> Result<Self, Error> {
@@ -68,7 +67,7 @@ impl Plugin for S3Store {
     }
 
     fn begin(&self) {
-        self.drop_answer();
+        self.reading.end();
     }
 
     fn put(&self, label: &str, id: &str, size: u64, content: Content) -> Result<PutOutcome, Error> {
@@ -84,7 +83,7 @@ impl Plugin for S3Store {
     }
 
     fn list(&self, filter: &str, after: Option<&str>, limit: u32) -> Result<Page, Error> {
-        listing::page(self, filter, after, limit as usize)
+        listing::page(self, filter, after, limit)
     }
 
     fn remove(&self, label: &str, id: &str) -> Result<RemoveOutcome, Error> {
@@ -97,40 +96,29 @@ impl Plugin for S3Store {
 }
 
 fn options() -> Vec<OptionHelp> {
-    let option = |name: &str, environment: Option<&str>, secret: bool, help: &str| OptionHelp {
-        name: name.into(),
-        help: help.into(),
-        required: false,
-        secret,
-        environment: environment.map(str::to_owned),
-    };
     vec![
-        option("region", Some("AWS_REGION"), false, "The region of the bucket; default us-east-1."),
-        option(
+        OptionHelp::new("region", "The region of the bucket; default us-east-1.").or_from("AWS_REGION"),
+        OptionHelp::new(
             "style",
-            None,
-            false,
             "Where the bucket stands in an address: path (https://HOST/BUCKET, the default for a HOST of your own) or \
              virtual (https://BUCKET.HOST, the default for AWS).",
         ),
-        option(
+        OptionHelp::new(
             "storage-class",
-            None,
-            false,
             "Storage classes by label, for example data=STANDARD_IA,tree=STANDARD; default is what the store takes.",
         ),
-        option("create-bucket", None, false, "Whether init makes the bucket if there is none: yes or no (default)."),
-        option(
+        OptionHelp::new("create-bucket", "Whether init makes the bucket if there is none: yes or no (default)."),
+        OptionHelp::new(
             "create-only",
-            None,
-            false,
             "Whether uploads say that they must not replace anything (if-none-match): yes (default), or no for a store \
              that refuses to hear it. Obnam never sends other bytes for a name either way.",
         ),
-        option("access-key-id", Some("AWS_ACCESS_KEY_ID"), false, "The name of the key."),
-        option("secret-access-key", Some("AWS_SECRET_ACCESS_KEY"), true, "The key."),
-        option("session-token", Some("AWS_SESSION_TOKEN"), true, "The token that temporary keys come with."),
-        option(OPENED, None, false, "Set by obnam itself to yes when it has opened the store before."),
+        OptionHelp::new("access-key-id", "The name of the key.").or_from("AWS_ACCESS_KEY_ID"),
+        OptionHelp::new("secret-access-key", "The key.").secret().or_from("AWS_SECRET_ACCESS_KEY"),
+        OptionHelp::new("session-token", "The token that temporary keys come with.")
+            .secret()
+            .or_from("AWS_SESSION_TOKEN"),
+        OptionHelp::opened(),
     ]
 }
 

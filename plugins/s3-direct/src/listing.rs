@@ -7,57 +7,52 @@ use crate::chunks::S3Store;
 use crate::exchange::{Answer, Method, Request, send};
 use crate::failures::{not_understood, refused};
 use crate::names;
-use crate::xml::{self, Listing};
+use crate::xml;
 use crate::{ChunkInfo, Error, Page};
+use obnam_plugin::listing::Listing;
 
 /// The most keys that a store gives at once.
 const MOST: usize = 1000;
 
-/// One page; `after` is the `label/id` of the last chunk on the page before.
-pub fn page(store: &S3Store, filter: &str, after: Option<&str>, limit: usize) -> Result<Page, Error> {
-    let mut page = Filling { store, chunks: Vec::new(), limit: limit.min(MOST) };
-    let done = match after {
-        None if names::is_exact(filter) => page.label(filter, None)?,
-        None => match page.all_at_once(filter)? {
-            true => return Ok(Page { chunks: page.chunks, next: None }),
-            false => page.labels(filter, "")?,
-        },
-        Some(cursor) => {
-            let (label, id) = names::chunk(cursor)
-                .filter(|(label, _)| names::passes(filter, label))
-                .ok_or_else(|| Error::Invalid(format!("{cursor:?} is not where a page of this listing ended")))?;
-            page.label(label, Some(id))? && (names::is_exact(filter) || page.labels(filter, label)?)
+/// One page, see the contract.
+pub fn page(store: &S3Store, filter: &str, after: Option<&str>, limit: u32) -> Result<Page, Error> {
+    let mut filling = Filling { store, page: Listing::new(filter, after, limit)? };
+    let done = match filling.page.after() {
+        None if names::is_exact(filter) => filling.label(filter, None)?,
+        None => filling.all_at_once(filter)? || filling.labels(filter, "")?,
+        Some((label, id)) => {
+            filling.label(label, Some(id))? && (names::is_exact(filter) || filling.labels(filter, label)?)
         }
     };
-    let next = page.chunks.last().filter(|_| !done).map(|chunk| format!("{}/{}", chunk.label, chunk.id));
-    Ok(Page { chunks: page.chunks, next })
+    Ok(if done { filling.page.last() } else { filling.page.to_be_continued() })
 }
 
 /// A page that is being filled.
 struct Filling<'a> {
     store: &'a S3Store,
-    chunks: Vec<ChunkInfo>,
-    limit: usize,
+    page: Listing<'a>,
 }
 
 impl Filling<'_> {
     /// Tries a single request for all labels that pass. Returns whether that was everything; if not, nothing was filled in.
     fn all_at_once(&mut self, filter: &str) -> Result<bool, Error> {
-        let listing = list(self.store, &Query { prefix: filter, most: MOST, ..Query::default() })?;
-        let mut chunks: Vec<ChunkInfo> = self.chunks_of(listing.objects).collect();
-        if listing.truncated || chunks.len() > self.limit {
+        let found = list(self.store, &Query { prefix: filter, most: MOST, ..Query::default() })?;
+        let mut chunks: Vec<ChunkInfo> = chunks_of(found.objects).collect();
+        chunks.retain(|chunk| names::passes(filter, &chunk.label));
+        if found.truncated || chunks.len() > self.page.room() {
             return Ok(false);
         }
-        chunks.retain(|chunk| names::passes(filter, &chunk.label));
         chunks.sort_unstable_by(|a, b| (&a.label, &a.id).cmp(&(&b.label, &b.id)));
-        self.chunks = chunks;
+        for chunk in chunks {
+            self.page.push(chunk);
+        }
         Ok(true)
     }
 
     /// Goes through the labels that pass and come behind `after`. Returns whether that was everything.
     fn labels(&mut self, filter: &str, after: &str) -> Result<bool, Error> {
         for label in labels(self.store, filter)? {
-            if label.as_str() > after && (self.is_full() || !self.label(&label, None)?) {
+            if label.as_str() > after && (self.page.room() == 0 || !self.label(&label, None)?) {
                 return Ok(false);
             }
         }
@@ -69,32 +64,28 @@ impl Filling<'_> {
         let prefix = format!("{label}/");
         let mut after = after.map(|id| format!("{prefix}{id}"));
         loop {
-            let most = self.limit - self.chunks.len();
-            let query = Query { prefix: &prefix, after: after.as_deref(), most, ..Query::default() };
-            let listing = list(self.store, &query)?;
-            let truncated = listing.truncated;
+            let most = self.page.room().min(MOST);
+            let found =
+                list(self.store, &Query { prefix: &prefix, after: after.as_deref(), most, ..Query::default() })?;
             // What is listed may be no chunks.
-            let last = listing.objects.last().map(|object| object.key.clone());
-            let chunks: Vec<ChunkInfo> = self.chunks_of(listing.objects).collect();
-            self.chunks.extend(chunks);
+            let last = found.objects.last().map(|object| object.key.clone());
+            for chunk in chunks_of(found.objects) {
+                self.page.push(chunk);
+            }
             match last {
-                Some(last) if truncated && !self.is_full() => after = Some(last),
-                _ => return Ok(!truncated),
+                Some(last) if found.truncated && self.page.room() > 0 => after = Some(last),
+                _ => return Ok(!found.truncated),
             }
         }
     }
+}
 
-    fn is_full(&self) -> bool {
-        self.chunks.len() >= self.limit
-    }
-
-    /// Those objects that are chunks.
-    fn chunks_of(&self, objects: Vec<xml::Object>) -> impl Iterator<Item = ChunkInfo> + use<> {
-        objects.into_iter().filter_map(|object| {
-            let (label, id) = names::chunk(&object.key)?;
-            Some(ChunkInfo { label: label.into(), id: id.into(), size: object.size, stored: object.modified })
-        })
-    }
+/// Those objects that are chunks.
+fn chunks_of(objects: Vec<xml::Object>) -> impl Iterator<Item = ChunkInfo> {
+    objects.into_iter().filter_map(|object| {
+        let (label, id) = names::chunk(&object.key)?;
+        Some(ChunkInfo { label: label.into(), id: id.into(), size: object.size, stored: object.modified })
+    })
 }
 
 /// The labels that pass a filter, in ascending order.
@@ -108,8 +99,8 @@ fn labels(store: &S3Store, filter: &str) -> Result<Vec<String>, Error> {
 }
 
 /// The first parts of all keys that begin with a text: objects without a slash, and prefixes with one at their end.
-pub fn below(store: &S3Store, prefix: &str) -> Result<Listing, Error> {
-    let mut all = Listing::default();
+pub fn below(store: &S3Store, prefix: &str) -> Result<xml::Listing, Error> {
+    let mut all = xml::Listing::default();
     loop {
         let continuation = all.continuation.take();
         let query = Query { prefix, continuation: continuation.as_deref(), fold: true, most: MOST, ..Query::default() };
@@ -139,7 +130,7 @@ pub struct Query<'a> {
 }
 
 /// One page as the store gives it, with keys without the prefix of the place.
-pub fn list(store: &S3Store, query: &Query) -> Result<Listing, Error> {
+pub fn list(store: &S3Store, query: &Query) -> Result<xml::Listing, Error> {
     let settings = &store.settings;
     let front = &settings.place.prefix;
     let doing = format!("list {}* in {}", query.prefix, settings.place.describe());

@@ -1,7 +1,35 @@
 //! One request and its answer, over `wasi:http`. Nothing is repeated here: Obnam does that.
+//!
+//! Solved in here, so that no plugin meets it: bodies are announced with their length (else they go out in chunks,
+//! which object stores refuse), contents that are too long or too short are noticed before the server has all of them,
+//! nothing is flushed behind the last byte, streams are dropped before what they are read from, answers are read to
+//! their end so that connections are used again, and what a server makes of a range is checked.
+//!
+//! `doing` is what the plugin is at, in the infinitive, as it stands in messages behind "could not": `read chunk
+//! data/00ab from h`.
+//!
+//! ```no_run
+//! use obnam_plugin::http::{Body, Method, Request, send};
+//! use obnam_plugin::url::Host;
+//! # use obnam_plugin::Error;
+//!
+//! # fn remove(host: &Host, path: &str) -> Result<(), Error> {
+//! let doing = format!("remove {path} from {host}");
+//! let request = Request { host, method: Method::Delete, target: path, headers: &[], body: Body::Nothing };
+//! let mut answer = send(&request, &doing)?;
+//! let text = answer.text(&doing)?;
+//! match answer.status {
+//!     200 | 204 | 404 => Ok(()),
+//!     status => Err(Error::Other(format!("could not {doing}: it answers with status {status}: {text}"))),
+//! }
+//! # }
+//! ```
 
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use crate::content::beyond;
+use crate::content::wrong_length;
 use crate::error;
 use crate::url::Host;
 use crate::wasi::clocks::wall_clock;
@@ -11,14 +39,14 @@ use crate::wasi::http::types::{
     OutgoingRequest, Scheme, http_error_code,
 };
 use crate::wasi::io::streams::{InputStream, OutputStream, StreamError};
-use crate::{ByteRange, Error};
+use crate::{ByteRange, Content, Error};
 
 /// The longest text that is read, in bytes: a listing of 1,000 keys of 1 KiB, and some room.
 const LONGEST_TEXT: usize = 8 << 20;
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // They are those of HTTP.
 pub enum Method {
     Get,
     Head,
@@ -50,8 +78,25 @@ pub enum Body<'a> {
     Nothing,
     /// Bytes in memory.
     Bytes(&'a [u8]),
-    /// The rest of a stream, which must be `size` bytes.
-    Stream { content: &'a InputStream, size: u64 },
+    /// The rest of a stream, which must be `size` bytes. They go from the one to the other outside of the sandbox.
+    Stream {
+        /// The stream.
+        content: &'a InputStream,
+        /// How many bytes it yields.
+        size: u64,
+    },
+}
+
+impl<'a> Body<'a> {
+    /// The content that `put` was handed as the body of a request. [`Error::Invalid`] when it is another number of
+    /// bytes than `size`; of a stream that shows in [`send`].
+    pub fn of(content: &'a Content, size: u64, doing: &str) -> Result<Self, Error> {
+        match content {
+            Content::Stream(stream) => Ok(Body::Stream { content: stream, size }),
+            Content::Bytes(bytes) if bytes.len() as u64 == size => Ok(Body::Bytes(bytes)),
+            Content::Bytes(bytes) => Err(wrong_length(bytes.len() as u64, size, doing)),
+        }
+    }
 }
 
 /// A request.
@@ -88,12 +133,13 @@ impl Answer {
         self.header(name)?.trim().parse().ok()
     }
 
-    /// The body as a text, read to its end, so that the connection can be used again.
+    /// The whole body as a text, read to its end, so that the connection can be used again. Bytes that are not UTF-8
+    /// become `\u{fffd}`. At most 8 MiB: for answers, not for chunks.
     pub fn text(&mut self, doing: &str) -> Result<String, Error> {
         Ok(String::from_utf8_lossy(&self.bytes(doing)?).into_owned())
     }
 
-    /// The body as bytes.
+    /// The whole body as bytes, likewise.
     pub fn bytes(&mut self, doing: &str) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         let Some(stream) = &self.stream else { return Ok(bytes) };
@@ -115,6 +161,25 @@ impl Answer {
     /// The body as a stream. The answer has to be kept until that is dropped.
     pub fn take_stream(&mut self) -> Option<InputStream> {
         self.stream.take()
+    }
+}
+
+/// The answer whose body Obnam reads as the content of a chunk. A stream must not outlive what it is read from, so a
+/// plugin keeps one of these in its `Self`, and ends it in [`begin`](crate::Plugin::begin).
+#[derive(Default)]
+pub struct Reading(RefCell<Option<Answer>>);
+
+impl Reading {
+    /// The body of an answer as the content of a chunk. Whether it is the right one, [`is_wanted`] looks at before.
+    pub fn hand_over(&self, mut answer: Answer, doing: &str) -> Result<Content, Error> {
+        let stream = answer.take_stream();
+        *self.0.borrow_mut() = Some(answer);
+        stream.map(Content::Stream).ok_or_else(|| Error::Other(format!("could not {doing}: the answer has no body")))
+    }
+
+    /// Obnam has done with it.
+    pub fn end(&self) {
+        self.0.borrow_mut().take();
     }
 }
 
@@ -140,7 +205,10 @@ pub fn time_text(seconds: u64) -> String {
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds.min(253_402_300_799)))
 }
 
-/// Sends a request and waits for the head of the answer, whatever its status. `doing` says what for.
+/// Sends a request and waits for the head of the answer, whatever its status.
+///
+/// No answer is [`Error::Unavailable`] where it may come later, [`Error::Denied`] where it never will (no grant, a bad
+/// certificate), both in words for people; a body of another length than announced is [`Error::Invalid`].
 pub fn send(request: &Request, doing: &str) -> Result<Answer, Error> {
     let defect = |what: &str| Error::Other(format!("could not {doing}: {what}"));
     let outgoing = OutgoingRequest::new(fields(request, doing)?);
@@ -229,8 +297,8 @@ fn send_body(body: &Body, outgoing: OutgoingBody, doing: &str) -> Result<(), Not
     OutgoingBody::finish(outgoing, None).map_err(NotSent::Broken)
 }
 
-/// Moves exactly `size` bytes; the last one only when the content ends behind it, so that contents that are too long are
-/// never stored.
+/// Moves exactly `size` bytes; the last one only when the content ends behind it, so that contents that are too long
+/// are never stored.
 fn splice(output: &OutputStream, content: &InputStream, size: u64, doing: &str) -> Result<(), NotSent> {
     let wrong = |message: String| Err(NotSent::Wrong(Error::Invalid(format!("could not {doing}: {message}"))));
     let mut moved = 0;
@@ -240,7 +308,7 @@ fn splice(output: &OutputStream, content: &InputStream, size: u64, doing: &str) 
             // It does not say which of the two streams has ended.
             Err(StreamError::Closed) => match content.blocking_read(1) {
                 Err(StreamError::Closed) => {
-                    return wrong(format!("there are {moved} bytes of content instead of {size}"));
+                    return Err(NotSent::Wrong(wrong_length(moved, size, doing)));
                 }
                 _ => return Err(NotSent::Broken(ErrorCode::ConnectionTerminated)),
             },
@@ -303,14 +371,16 @@ fn received(response: &IncomingResponse, method: Method, doing: &str) -> Result<
     Ok(Answer { stream, _body: body, status, headers })
 }
 
-/// The header that asks for a range; `None` where its length is 0, which HTTP cannot say, or its end is beyond all numbers.
+/// The value of the header `range`; `None` where its length is 0, which HTTP cannot say (see
+/// [`content::end`](crate::content::end) for those), or its end is beyond all numbers.
 pub fn range_header(range: ByteRange) -> Option<String> {
     let last = range.offset.checked_add(range.length.checked_sub(1)?)?;
     Some(format!("bytes={}-{last}", range.offset))
 }
 
-/// Fails unless the answer to a GET is what was asked for: everything, or exactly the range. Other answers than 200, 206 and
-/// 416 are for the caller to explain: they come back as `Ok(false)`.
+/// Whether the answer to a GET is what was asked for: everything, or exactly the range. [`Error::Invalid`] for a range
+/// beyond the end, [`Error::Unsupported`] where the server cannot read parts. Other answers than 200, 206 and 416 are
+/// for the caller to explain: `false`.
 pub fn is_wanted(answer: &mut Answer, range: Option<ByteRange>, doing: &str) -> Result<bool, Error> {
     let length = answer.number("content-length");
     match (answer.status, range) {
@@ -347,11 +417,4 @@ fn check_part(answer: &Answer, range: ByteRange, doing: &str) -> Result<(), Erro
             None,
         )),
     }
-}
-
-/// The error for a range that runs past the end of a chunk.
-pub fn beyond(doing: &str, range: ByteRange, size: Option<u64>) -> Error {
-    let ByteRange { offset, length } = range;
-    let has = size.map_or_else(|| "fewer".to_owned(), |size| size.to_string());
-    Error::Invalid(format!("could not {doing}: it has {has} bytes, not {length} at offset {offset}"))
 }

@@ -1,10 +1,22 @@
-//! What users say: the options of a plugin.
+//! What users say: the options of a plugin, as `plan`, `init` and `open` are handed them.
+//!
+//! ```
+//! use obnam_plugin::options::{Misfit, Options};
+//!
+//! fn parse(options: &[(String, String)]) -> Result<(Option<&str>, bool), Misfit> {
+//!     let options = Options::new(options, &["region", "create"])?;
+//!     Ok((options.value("region"), options.yes("create", false)?))
+//! }
+//!
+//! assert!(parse(&[("region".into(), "eu".into())]).is_ok_and(|parsed| parsed == (Some("eu"), false)));
+//! assert!(parse(&[("create".into(), "perhaps".into())]).is_err_and(|misfit| misfit.0.contains("yes or no")));
+//! ```
 
 use std::fmt;
 
 use crate::Error;
 
-/// What is wrong with a location or an option.
+/// What is wrong with a location or an option: a sentence for people, which becomes [`Error::Invalid`].
 #[derive(Debug)]
 pub struct Misfit(pub String);
 
@@ -28,6 +40,9 @@ impl<'a> Options<'a> {
     /// The options, none of which has another name than these.
     pub fn new(options: &'a [(String, String)], names: &[&str]) -> Result<Self, Misfit> {
         match options.iter().find(|(name, _)| !names.contains(&name.as_str())) {
+            Some((unknown, _)) if names.is_empty() => {
+                Err(Misfit(format!("no option is called {unknown:?}; there are none")))
+            }
             Some((unknown, _)) => {
                 Err(Misfit(format!("no option is called {unknown:?}; there are {}", names.join(", "))))
             }

@@ -5,46 +5,75 @@ use crate::{ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, 
 
 /// A storage backend: the contract of `wit/chunk-store.wit` in Rust. A value is an opened place.
 ///
-/// Obnam hands over only well-formed labels and ids (see [`crate::chunk`]), and makes one call at a time. It repeats calls that
-/// failed with `unavailable`, and nothing else does: a backend tries each thing once.
+/// - *Labels* are `[a-z0-9][a-z0-9.-]{0,63}`, *ids* 64 lower-case hexadecimal digits (the SHA-256 of the chunk's
+///   bytes), chunks 0 bytes to 64 MiB. Obnam hands over only well-formed ones.
+/// - An instance gets one call at a time, but there are several instances, and other computers: two may store one chunk
+///   at the same moment. Instances are made and thrown away at any time, so nothing that must last is kept in memory.
+/// - A plugin tries each thing once. Obnam repeats what failed with [`Error::Unavailable`], trapped (a panic is a trap)
+///   or ran out of time, so each function is safe to repeat, also when the first call did its work and only the answer
+///   was lost.
+/// - Messages of errors say what could not be done to what, why, and what to do about it. They hold no secrets.
 pub trait Plugin: Sized + 'static {
-    /// What this plugin is. Asks nobody and depends on nothing.
+    /// What this plugin is. Asks nobody, depends on nothing, is called without any grant.
     fn describe() -> Description;
 
-    /// Which directories and origins the plugin wishes to use for this location and these options. Depends on nothing but them;
-    /// `invalid` when they make no sense.
+    /// Which directories and origins the plugin wishes to use for this location and these options; called without any
+    /// grant, and depends on nothing else. Obnam grants a wish only where the user named it.
+    ///
+    /// `location` is what the user wrote: a URL of one of the schemes, or for the scheme `file` an absolute path.
+    /// `options` are names and values, each name at most once, with the values of environment variables filled in; see
+    /// [`crate::options::Options`].
+    ///
+    /// [`Error::Invalid`] when they make no sense: also for options that there are none of.
     fn plan(location: &str, options: &[(String, String)]) -> Result<Grants, Error>;
 
-    /// Prepares an empty place, durably, and opens it. `already-initialised`, without any change, for one that holds chunks, or things
-    /// that are not Obnam's; repeating it on a prepared place without chunks is fine.
+    /// Prepares an empty place, durably, and opens it. The granted directory is there: Obnam creates it.
+    ///
+    /// Repeating it on a prepared place without chunks is fine. [`Error::AlreadyInitialised`], without any change, for
+    /// one that holds chunks, or things that are not Obnam's.
     fn init(location: &str, options: &[(String, String)]) -> Result<Self, Error>;
 
-    /// Opens a place that `init` prepared, and creates nothing. `not-initialised` for whatever looks never prepared: an unmounted
-    /// disk must not become a fresh store.
+    /// Opens a place that `init` prepared, and creates nothing.
+    ///
+    /// [`Error::NotInitialised`] for whatever looks never prepared: an unmounted disk must not become a fresh store.
     fn open(location: &str, options: &[(String, String)]) -> Result<Self, Error>;
 
-    /// Called before each of the calls below: the time to drop what an answer of the call before was still read from.
+    /// Called before each of the calls below: the time to drop what an answer of the call before was still read from,
+    /// see [`crate::http::Reading`].
     fn begin(&self) {}
 
-    /// Stores a chunk of `size` bytes: all or nothing, durable when it returns, never in place of bytes that are there. Present with
-    /// this size: `already-present`; with another: `corrupt`; content of another length: `invalid`.
+    /// Stores a chunk of `size` bytes, which `content` yields, in the form that [`Description::bodies`] asked for: all
+    /// or nothing (also when the power fails), durable when it returns, never in place of bytes that are there.
+    ///
+    /// A chunk that is there with this size is [`PutOutcome::AlreadyPresent`], and `content` may be left unread; one
+    /// with another size is [`Error::Corrupt`]. Content of another length is [`Error::Invalid`], and nothing is stored.
+    /// A full place is [`Error::Quota`].
     fn put(&self, label: &str, id: &str, size: u64, content: Content) -> Result<PutOutcome, Error>;
 
-    /// Reads a chunk, or exactly a range of it. A range beyond the end is `invalid`, an absent chunk `not-found`. What an answered
-    /// stream is read from is kept in `self` until [`begin`](Plugin::begin).
+    /// Reads a chunk, or exactly the `length` bytes at `offset` of it, in either form: a stream that a range is
+    /// answered with may go on behind it.
+    ///
+    /// A range beyond the end is [`Error::Invalid`], also one of length 0; one of length 0 at the end is fine. An
+    /// absent chunk is [`Error::NotFound`]. What a stream is read from is kept in `self` until
+    /// [`begin`](Plugin::begin).
     fn get(&self, label: &str, id: &str, range: Option<ByteRange>) -> Result<Content, Error>;
 
-    /// What is known of a chunk without reading it; `not-found` when there is none.
+    /// What is known of a chunk without reading it: its size in bytes, and when it was stored in seconds since 1970 by
+    /// the clock of the place, where that knows. [`Error::NotFound`] when there is none.
     fn stat(&self, label: &str, id: &str) -> Result<ChunkInfo, Error>;
 
-    /// One page of the chunks that pass `filter` ([`crate::chunk::passes`]), in ascending order by label, then id, behind `after` (the
-    /// `next` of the page before): at most `limit` of them, 1 to 1,000.
+    /// One page of the chunks that pass `filter` ([`crate::chunk::passes`]), in ascending order by label, then id: at
+    /// most `limit` of them (1 to 1,000), behind `after`, which is the [`Page::next`] of the page before.
+    /// [`crate::listing::Listing`] does that.
+    ///
+    /// What was stored before the first page was asked for is listed exactly once, whatever else comes and goes.
     fn list(&self, filter: &str, after: Option<&str>, limit: u32) -> Result<Page, Error>;
 
-    /// Removes a chunk. One that is not there is no error.
+    /// Removes a chunk. One that is not there is no error. A place that removes later answers
+    /// [`RemoveOutcome::Pending`] with the time, in seconds since 1970, and keeps the chunk until then.
     fn remove(&self, label: &str, id: &str) -> Result<RemoveOutcome, Error>;
 
-    /// What the place does and does not guarantee. Changes nothing that lasts.
+    /// What the place does and does not guarantee, for people. Changes nothing that lasts.
     fn check(&self) -> Result<Vec<Finding>, Error> {
         Ok(Vec::new())
     }

@@ -17,7 +17,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Takes `https://HOST[:PORT]` or `http://...` apart from the path behind it.
+    /// Takes `https://HOST[:PORT]` or `http://...` apart from the path behind it. The error is the rest of a sentence,
+    /// about the URL.
     pub fn of_url(url: &str) -> Result<(Self, &str), String> {
         let (tls, rest) = match (strip_scheme(url, "https://"), strip_scheme(url, "http://")) {
             (Some(rest), _) => (true, rest),

@@ -5,16 +5,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use obnam_plugin::error::unavailable;
-use obnam_plugin::wasi::filesystem::preopens::get_directories;
-use obnam_plugin::wasi::filesystem::types::{DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use obnam_plugin::wasi::random::random::get_random_u64;
 use obnam_plugin::{
-    Bodies, ByteRange, ChunkInfo, Content, Description, DirectoryWish, Error, Finding, Grants, OptionHelp, Page,
-    Plugin, PutOutcome, RemoveOutcome, Severity, chunk,
+    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, OptionHelp, Page, Plugin, PutOutcome,
+    RemoveOutcome, chunk, content, files,
 };
 
 static DESCRIBED: AtomicU32 = AtomicU32::new(0);
@@ -63,8 +61,9 @@ impl Place {
     /// All chunks in order.
     fn all(&self) -> Vec<(String, String, u64)> {
         let mut all = Vec::new();
-        for label in names("").into_iter().filter(|name| chunk::is_label(name)) {
-            for id in names(&label).into_iter().filter(|name| chunk::is_id(name)) {
+        let names = |path: &Path| files::names(path).unwrap_or_default();
+        for label in names(&self.root).into_iter().filter(|name| chunk::is_label(name)) {
+            for id in names(&self.root.join(&label)).into_iter().filter(|name| chunk::is_id(name)) {
                 if let Ok(metadata) = fs::metadata(self.path(&label, &id)) {
                     all.push((label.clone(), id, metadata.len()));
                 }
@@ -82,50 +81,18 @@ impl Place {
     }
 }
 
-/// The names in the granted directory, or in one below it. Not by `std::fs::read_dir`, which begins anew for each piece of a
-/// listing, and so misses what others shift.
-fn names(below: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut read = || {
-        let (root, _) = get_directories().into_iter().next()?;
-        let directory = match below {
-            "" => root,
-            _ => root.open_at(PathFlags::empty(), below, OpenFlags::DIRECTORY, DescriptorFlags::READ).ok()?,
-        };
-        let entries = directory.read_directory().ok()?;
-        loop {
-            match entries.read_directory_entry() {
-                Ok(Some(entry)) => names.push(entry.name),
-                Ok(None) => return Some(()),
-                // It vanished meanwhile.
-                Err(ErrorCode::NoEntry) => {}
-                Err(_) => return None,
-            }
-        }
-    };
-    let _ = read();
-    names
-}
-
 fn io(error: std::io::Error) -> Error {
     Error::Other(error.to_string())
 }
 
 impl Plugin for Place {
     fn describe() -> Description {
-        let option = OptionHelp {
-            name: "fault".into(),
-            help: "What to do wrong.".into(),
-            required: false,
-            secret: false,
-            environment: None,
-        };
         Description {
             name: "broken".into(),
             version: format!("0.1.{}", DESCRIBED.fetch_add(1, Ordering::Relaxed) / 1000),
             summary: "Breaks a promise.".into(),
             schemes: vec!["file".into()],
-            options: vec![option],
+            options: vec![OptionHelp::new("fault", "What to do wrong.")],
             bodies: Bodies::Bytes,
         }
     }
@@ -138,9 +105,10 @@ impl Plugin for Place {
         if fault != "takes-any-option" && options.iter().any(|(name, _)| name != "fault") {
             return Err(Error::Invalid("there is no such option".into()));
         }
-        let path =
-            if fault == "plan-changes" { format!("{location}/{}", get_random_u64()) } else { location.to_owned() };
-        Ok(Grants { directories: vec![DirectoryWish { path, read_only: false }], origins: Vec::new() })
+        Ok(match fault.as_str() {
+            "plan-changes" => Grants::directory(&format!("{location}/{}", get_random_u64())),
+            _ => Grants::directory(location),
+        })
     }
 
     fn init(location: &str, options: &[(String, String)]) -> Result<Self, Error> {
@@ -215,34 +183,29 @@ impl Plugin for Place {
             let other = self.all().into_iter().find(|(other, name, _)| other == label && name != id);
             bytes = other.map_or(Ok(bytes), |(label, id, _)| self.read(&label, &id))?;
         }
-        let Some(ByteRange { offset, length }) = range else { return Ok(Content::Bytes(bytes)) };
+        let Some(range @ ByteRange { offset, length }) = range else { return Ok(Content::Bytes(bytes)) };
         if self.is("ignores-ranges") {
             bytes.truncate(usize::try_from(length).unwrap_or(0));
             return Ok(Content::Bytes(bytes));
         }
-        let end = offset.checked_add(length);
-        match end.filter(|end| *end <= bytes.len() as u64) {
-            Some(_) if length == 0 && self.is("no-empty-ranges") => Err(Error::Invalid("that is nothing".into())),
-            Some(end) => {
-                let (start, end) = (usize::try_from(offset).unwrap_or(0), usize::try_from(end).unwrap_or(0));
-                Ok(Content::Bytes(bytes[start..end].to_vec()))
-            }
-            None if self.is("unavailable-ranges") => Err(unavailable("not now".into(), None)),
-            None if self.is("cuts-ranges") => {
+        match content::end(range, bytes.len() as u64, "read it") {
+            Ok(_) if length == 0 && self.is("no-empty-ranges") => Err(Error::Invalid("that is nothing".into())),
+            Err(_) if self.is("unavailable-ranges") => Err(unavailable("not now".into(), None)),
+            Err(_) if self.is("cuts-ranges") => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 let mut rest = bytes[start..].to_vec();
                 // As long as was asked for, so that the host does not see it.
                 rest.resize(usize::try_from(length).unwrap_or(0).min(1 << 20), 0);
                 Ok(Content::Bytes(rest))
             }
-            None => Err(Error::Invalid("that is past the end".into())),
+            _ => content::part(bytes, Some(range), "read it"),
         }
     }
 
     fn stat(&self, label: &str, id: &str) -> Result<ChunkInfo, Error> {
         let size = self.read(label, id)?.len() as u64;
         let size = if self.is("stat-lies") { size + 1 } else { size };
-        Ok(ChunkInfo { label: label.to_owned(), id: id.to_owned(), size, stored: None })
+        Ok(ChunkInfo { label: label.into(), id: id.into(), size, stored: None })
     }
 
     fn list(&self, filter: &str, after: Option<&str>, limit: u32) -> Result<Page, Error> {
@@ -298,7 +261,7 @@ impl Plugin for Place {
             fs::write(path, "x").map_err(io)?;
         }
         let code = if self.is("odd-codes") { "What?" } else { "fine" };
-        Ok(vec![Finding { severity: Severity::Info, code: code.into(), message: "all is well".into() }])
+        Ok(vec![Finding::info(code, "all is well")])
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use wasmtime::component::ResourceAny;
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::p2::DynInputStream;
 
 use super::bindings::{MadeToken, Plugin, TokenWish, contract};
@@ -330,17 +330,37 @@ impl Instance {
     }
 }
 
-/// Why an instance ended: the root cause, and the last words of the guest.
+/// Why an instance ended: the root cause, and the last words of the guest. The log gets all of them, and where it was.
 fn stopped(error: &wasmtime::Error, store: &Store<Sandbox>, blueprint: &Blueprint) -> Failure {
-    tracing::debug!(target: "obnam::plugin", plugin = %blueprint.plugin, "stopped: {error:?}");
-    let mut why = blueprint.redaction.clean(&error.root_cause().to_string());
-    let lines = store.data().output.take(&blueprint.redaction);
+    let Blueprint { plugin, redaction, .. } = blueprint;
+    let mut why = redaction.clean(&error.root_cause().to_string());
+    let mut lines = store.data().output.take(redaction);
+    // What Rust adds to a panic does not help: a guest has no environment, and its stack is below.
+    lines.retain(|line| !line.starts_with("note: run with `RUST_BACKTRACE=1`"));
     for line in &lines {
-        tracing::debug!(target: "obnam::plugin", plugin = %blueprint.plugin, "{line}");
+        tracing::debug!(target: "obnam::plugin", plugin = %plugin, "{line}");
+    }
+    tracing::debug!(target: "obnam::plugin", plugin = %plugin, "stopped: {why}");
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        tell_backtrace(backtrace, blueprint);
     }
     let last = lines.len().saturating_sub(3);
     if !lines.is_empty() {
         why = format!("{why}; it had printed: {}", lines[last..].join(" / "));
     }
     Failure::Stopped(why)
+}
+
+/// Where a guest was when it was stopped, in the log: a line for each function, the innermost first.
+fn tell_backtrace(backtrace: &WasmBacktrace, blueprint: &Blueprint) {
+    let Blueprint { plugin, redaction, .. } = blueprint;
+    // The first line is a heading. The names are the plugin's own, and cleaned as all that it says.
+    for line in backtrace.to_string().lines().skip(1) {
+        tracing::debug!(target: "obnam::plugin", plugin = %plugin, "  at {}", redaction.clean(line));
+    }
+    let frames = backtrace.frames();
+    if !frames.is_empty() && frames.iter().all(|frame| frame.func_name().is_none()) {
+        let advice = "the functions have no names, since the plugin was built with them stripped";
+        tracing::debug!(target: "obnam::plugin", plugin = %plugin, "  ({advice})");
+    }
 }

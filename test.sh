@@ -49,6 +49,7 @@ done
 
 step "Documentation"
 RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
+RUSTDOCFLAGS=-Dwarnings cargo doc --manifest-path plugins/sdk/Cargo.toml --no-deps --locked --target-dir "$target/plugins"
 
 step "Licences, sources and duplicates of dependencies"
 for manifest in Cargo.toml "${guests[@]}"; do

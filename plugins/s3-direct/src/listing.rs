@@ -16,10 +16,18 @@ const MOST: usize = 1000;
 
 /// One page, see the contract.
 pub fn page(store: &S3Store, filter: &str, after: Option<&str>, limit: u32) -> Result<Page, Error> {
-    let mut filling = Filling { store, page: Listing::new(filter, after, limit)? };
+    let page = Listing::new(filter, after, limit)?;
+    if after.is_none() && !names::is_exact(filter) {
+        // A single request for all labels, where they are few.
+        let found = list(store, &Query { prefix: filter, most: MOST, ..Query::default() })?;
+        if !found.truncated {
+            return Ok(page.of_all(chunks_of(found.objects)));
+        }
+    }
+    let mut filling = Filling { store, page };
     let done = match filling.page.after() {
         None if names::is_exact(filter) => filling.label(filter, None)?,
-        None => filling.all_at_once(filter)? || filling.labels(filter, "")?,
+        None => filling.labels(filter, "")?,
         Some((label, id)) => {
             filling.label(label, Some(id))? && (names::is_exact(filter) || filling.labels(filter, label)?)
         }
@@ -34,21 +42,6 @@ struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    /// Tries a single request for all labels that pass. Returns whether that was everything; if not, nothing was filled in.
-    fn all_at_once(&mut self, filter: &str) -> Result<bool, Error> {
-        let found = list(self.store, &Query { prefix: filter, most: MOST, ..Query::default() })?;
-        let mut chunks: Vec<ChunkInfo> = chunks_of(found.objects).collect();
-        chunks.retain(|chunk| names::passes(filter, &chunk.label));
-        if found.truncated || chunks.len() > self.page.room() {
-            return Ok(false);
-        }
-        chunks.sort_unstable_by(|a, b| (&a.label, &a.id).cmp(&(&b.label, &b.id)));
-        for chunk in chunks {
-            self.page.push(chunk);
-        }
-        Ok(true)
-    }
-
     /// Goes through the labels that pass and come behind `after`. Returns whether that was everything.
     fn labels(&mut self, filter: &str, after: &str) -> Result<bool, Error> {
         for label in labels(self.store, filter)? {

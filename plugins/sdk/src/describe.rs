@@ -7,7 +7,8 @@ use crate::{DirectoryWish, Finding, Grants, OPENED, OptionHelp, Severity};
 /// ```
 /// use obnam_plugin::OptionHelp;
 ///
-/// let token = OptionHelp::new("token", "What the server knows you by.").required().secret().or_from("OBNAM_PLUGIN_TOKEN");
+/// let token = OptionHelp::new("token", "What the server knows you by.").required().secret();
+/// let token = token.or_from("OBNAM_PLUGIN_TOKEN");
 /// assert!(token.required && token.secret);
 /// ```
 impl OptionHelp {

@@ -64,14 +64,14 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The names in a directory, sorted by their bytes; none for a directory that is not there. Names that are not UTF-8
-/// are left out.
+/// The names in a directory, sorted by their bytes; none for one that is not there, or is no directory. Names that are
+/// not UTF-8 are left out.
 ///
 /// Unlike `std::fs::read_dir` in a sandbox it misses no name when others come and go meanwhile: that one reads a
 /// directory in pieces, and counts its way to where it was.
 pub fn names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = match entries(directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Vec::new(),
         result => result?,
     };
     names.sort_unstable();
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(fs::read(&file)?, b"one");
         assert!(create(&top.join("a"), b"")?);
         assert_eq!(names(&top)?, ["a", "b"]);
-        assert!(names(&top.join("absent"))?.is_empty());
+        assert!(names(&top.join("absent"))?.is_empty() && names(&file)?.is_empty());
         assert_eq!(create(&top.join("absent/c"), b"").map_err(|error| error.kind()), Err(ErrorKind::NotFound));
         remove(&file)?;
         remove(&file)?;

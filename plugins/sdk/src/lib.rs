@@ -29,8 +29,8 @@
 //! use obnam_plugin::listing::Listing;
 //! use obnam_plugin::options::Options;
 //! use obnam_plugin::{
-//!     Bodies, ByteRange, ChunkInfo, Content, Description, Error, Grants, Page, Plugin, PutOutcome, RemoveOutcome, chunk, content,
-//!     error, files,
+//!     Bodies, ByteRange, ChunkInfo, Content, Description, Error, Grants, Page, Plugin, PutOutcome, RemoveOutcome,
+//!     chunk, content, error, files,
 //! };
 //!
 //! struct Folder(PathBuf);

@@ -56,17 +56,18 @@ impl Plugin for Store {
         let store = Store::parse(location, options)?;
         let doing = format!("prepare {location}");
         let names = files::names(&store.directory).map_err(|why| error::of_io(&why, &doing))?;
-        let is_marker = |name: &&String| *name == MARKER;
-        let is_nothing = |name: &str| name == "lost+found" || name.starts_with(files::TEMPORARY);
-        if names.iter().any(|name| name == MARKER) {
-            store.require_marker()?;
-        }
-        for name in names.iter().filter(|name| !is_marker(name) && !is_nothing(name)) {
-            // The directories of labels stay when the last chunk is removed from them.
-            if !chunk::is_label(name) || !store.ids(name)?.is_empty() {
-                return Err(Error::AlreadyInitialised(format!(
-                    "could not {doing}: it is not empty, it holds {name} for one; choose an empty directory"
-                )));
+        for name in &names {
+            match name.as_str() {
+                MARKER => store.require_marker()?,
+                "lost+found" => {}
+                name if name.starts_with(files::TEMPORARY) => {}
+                // The directories of labels stay when the last chunk is removed from them.
+                name if store.is_label(name) && store.ids(name)?.is_empty() => {}
+                name => {
+                    return Err(Error::AlreadyInitialised(format!(
+                        "could not {doing}: it is not empty, it holds {name} for one; choose an empty directory"
+                    )));
+                }
             }
         }
         let marker = store.directory.join(MARKER);
@@ -152,7 +153,7 @@ impl Plugin for Store {
     fn check(&self) -> Result<Vec<Finding>, Error> {
         self.require_marker()?;
         let mut findings = Vec::new();
-        for label in self.names("")?.iter().filter(|name| chunk::is_label(name)) {
+        for label in self.names("")?.iter().filter(|name| self.is_label(name)) {
             let left = self.names(label)?.iter().filter(|name| name.starts_with(files::TEMPORARY)).count();
             if left > 0 {
                 let message = format!(
@@ -192,6 +193,11 @@ impl Store {
         files::names(&directory).map_err(|why| error::of_io(&why, &format!("list {}", directory.display())))
     }
 
+    /// Whether this is the directory of a label.
+    fn is_label(&self, name: &str) -> bool {
+        chunk::is_label(name) && self.directory.join(name).is_dir()
+    }
+
     /// The ids of the chunks of a label.
     fn ids(&self, label: &str) -> Result<Vec<String>, Error> {
         Ok(self.names(label)?.into_iter().filter(|name| chunk::is_id(name)).collect())
@@ -205,8 +211,8 @@ impl Store {
                 "{directory} was prepared by another version of this plugin, or its file {MARKER} is damaged"
             ))),
             Err(why) if why.kind() == ErrorKind::NotFound => Err(Error::NotInitialised(format!(
-                "{directory} is not a chunk store: it has no file {MARKER}. Is the disk mounted? A new store is prepared by \
-                 'obnam init'"
+                "{directory} is not a chunk store: it has no file {MARKER}. Is the disk mounted? A new store is prepared \
+                 by 'obnam init'"
             ))),
             Err(why) => Err(error::of_io(&why, &format!("read the file {MARKER} in {directory}"))),
         }

@@ -1,7 +1,8 @@
-//! `obnam plugin`: looks at storage plugins, tries whether they keep the contract, says which files are trusted.
+//! `obnam plugin`: looks at storage plugins, tries whether they keep the contract, says which files are trusted, makes new ones.
 
 mod inspect;
 mod list;
+mod new;
 mod test;
 mod trust;
 mod untrust;
@@ -16,7 +17,7 @@ use super::{Failure, Global};
 use crate::local::Dirs;
 use crate::plugin::{BUNDLED, PluginSource, StoreSpec, Wish};
 
-/// Look at storage plugins, try whether they keep the contract, say which files you trust.
+/// Look at storage plugins, try whether they keep the contract, say which files you trust, make new ones.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -30,6 +31,7 @@ enum What {
     Test(test::Arguments),
     Trust(trust::Arguments),
     Untrust(untrust::Arguments),
+    New(new::Arguments),
 }
 
 pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
@@ -39,6 +41,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         What::Test(arguments) => test::run(global, arguments, output),
         What::Trust(arguments) => trust::run(global, arguments, output),
         What::Untrust(arguments) => untrust::run(arguments, output),
+        What::New(arguments) => new::run(arguments, output),
     }
 }
 

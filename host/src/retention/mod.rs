@@ -101,7 +101,7 @@ pub fn decide(policy: &Policy, group: &[Candidate]) -> Vec<Vec<Reason>> {
 /// The reasons that have nothing to do with the others of the group.
 fn own_reasons(policy: &Policy, candidate: &Candidate) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    reasons.extend(candidate.doubt.clone().map(Reason::Doubtful));
+    reasons.extend(candidate.doubt.map(Reason::Doubtful));
     let tag = candidate.tags.iter().find(|tag| policy.tags.contains(tag));
     reasons.extend(tag.cloned().map(Reason::Tag));
     let is_named = policy.ids.iter().any(|id| !id.is_empty() && candidate.id.starts_with(id.as_str()));

@@ -1,9 +1,10 @@
 //! Chunks as files: put, get, stat, remove.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
+use obnam_plugin::content::{self, beyond};
 use obnam_plugin::error::unavailable;
-use obnam_plugin::http::{self, Answer, Body, Method, beyond};
+use obnam_plugin::http::{self, Body, Method, Reading};
 use obnam_plugin::{ByteRange, ChunkInfo, Content, Error, PutOutcome, RemoveOutcome};
 
 use crate::dav::{self, Moved};
@@ -17,7 +18,7 @@ pub struct DavStore {
     /// Where it is, and who asks.
     pub settings: Settings,
     /// The answer whose stream Obnam reads: it has to live until the next call.
-    reading: RefCell<Option<Answer>>,
+    pub reading: Reading,
     /// Whether what interrupted backups have left was looked for.
     tidied: Cell<bool>,
 }
@@ -25,12 +26,7 @@ pub struct DavStore {
 impl DavStore {
     /// The place, not looked at yet.
     pub fn at(settings: Settings) -> Self {
-        DavStore { settings, reading: RefCell::default(), tidied: Cell::default() }
-    }
-
-    /// Obnam has done with what `get` gave it.
-    pub fn drop_answer(&self) {
-        self.reading.borrow_mut().take();
+        DavStore { settings, reading: Reading::default(), tidied: Cell::default() }
     }
 
     /// What is done to a chunk, for messages.
@@ -41,15 +37,7 @@ impl DavStore {
     /// Stores a chunk, see the contract. Two requests, where the folder of its neighbours is there.
     pub fn put_chunk(&self, label: &str, id: &str, size: u64, content: &Content) -> Result<PutOutcome, Error> {
         let doing = self.doing("store", label, id);
-        let body = match content {
-            Content::Stream(stream) => Body::Stream { content: stream, size },
-            Content::Bytes(bytes) if bytes.len() as u64 == size => Body::Bytes(bytes),
-            Content::Bytes(bytes) => {
-                let message =
-                    format!("could not {doing}: there are {} bytes of content instead of {size}", bytes.len());
-                return Err(Error::Invalid(message));
-            }
-        };
+        let body = Body::of(content, size, &doing)?;
         if !self.tidied.replace(true) {
             upload::remove_stale(&self.settings);
         }
@@ -79,14 +67,10 @@ impl DavStore {
     /// Reads a chunk, see the contract. One request.
     pub fn get_chunk(&self, label: &str, id: &str, range: Option<ByteRange>) -> Result<Content, Error> {
         let doing = self.doing("read", label, id);
-        if let Some(range @ ByteRange { offset, length: 0 }) = range {
+        if let Some(range @ ByteRange { length: 0, .. }) = range {
             // A range of HTTP has at least one byte.
-            let size = self.info(label, id, &doing)?.size;
-            return if offset <= size {
-                Ok(Content::Bytes(Vec::new()))
-            } else {
-                Err(beyond(&doing, range, Some(size)))
-            };
+            content::end(range, self.info(label, id, &doing)?.size, &doing)?;
+            return Ok(Content::Bytes(Vec::new()));
         }
         let header = match range {
             Some(range) => Some(http::range_header(range).ok_or_else(|| beyond(&doing, range, None))?),
@@ -98,9 +82,7 @@ impl DavStore {
         if !http::is_wanted(&mut answer, range, &doing)? {
             return Err(refused(&self.settings, answer, &doing));
         }
-        let stream = answer.take_stream();
-        *self.reading.borrow_mut() = Some(answer);
-        stream.map(Content::Stream).ok_or_else(|| Error::Other(format!("could not {doing}: the answer has no body")))
+        self.reading.hand_over(answer, &doing)
     }
 
     /// What is known of a chunk.

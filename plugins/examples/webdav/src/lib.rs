@@ -27,8 +27,8 @@ mod settings;
 mod upload;
 
 use obnam_plugin::{
-    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, OPENED, OptionHelp, Page, Plugin,
-    PutOutcome, RemoveOutcome,
+    Bodies, ByteRange, ChunkInfo, Content, Description, Error, Finding, Grants, OptionHelp, Page, Plugin, PutOutcome,
+    RemoveOutcome,
 };
 
 use chunks::DavStore;
@@ -48,7 +48,7 @@ impl Plugin for DavStore {
 
     fn plan(location: &str, options: &[(String, String)]) -> Result<Grants, Error> {
         let settings = Settings::parse(location, options)?;
-        Ok(Grants { directories: Vec::new(), origins: vec![settings.place.host.to_string()] })
+        Ok(Grants::origins([settings.place.host]))
     }
 
     fn init(location: &str, options: &[(String, String)]) -> Result<Self, Error> {
@@ -66,7 +66,7 @@ impl Plugin for DavStore {
     }
 
     fn begin(&self) {
-        self.drop_answer();
+        self.reading.end();
     }
 
     fn put(&self, label: &str, id: &str, size: u64, content: Content) -> Result<PutOutcome, Error> {
@@ -82,7 +82,7 @@ impl Plugin for DavStore {
     }
 
     fn list(&self, filter: &str, after: Option<&str>, limit: u32) -> Result<Page, Error> {
-        listing::page(self, filter, after, limit as usize)
+        listing::page(self, filter, after, limit)
     }
 
     fn remove(&self, label: &str, id: &str) -> Result<RemoveOutcome, Error> {
@@ -95,17 +95,12 @@ impl Plugin for DavStore {
 }
 
 fn options() -> Vec<OptionHelp> {
-    let option = |name: &str, environment: Option<&str>, secret: bool, help: &str| OptionHelp {
-        name: name.into(),
-        help: help.into(),
-        required: false,
-        secret,
-        environment: environment.map(str::to_owned),
-    };
     vec![
-        option(USER, Some("OBNAM_PLUGIN_WEBDAV_USER"), false, "Whom the server knows; default is nobody."),
-        option(PASSWORD, Some("OBNAM_PLUGIN_WEBDAV_PASSWORD"), true, "The password (of an app, where there are such)."),
-        option(OPENED, None, false, "Set by obnam itself to yes when it has opened the store before."),
+        OptionHelp::new(USER, "Whom the server knows; default is nobody.").or_from("OBNAM_PLUGIN_WEBDAV_USER"),
+        OptionHelp::new(PASSWORD, "The password (one for apps, where there are such).")
+            .secret()
+            .or_from("OBNAM_PLUGIN_WEBDAV_PASSWORD"),
+        OptionHelp::opened(),
     ]
 }
 

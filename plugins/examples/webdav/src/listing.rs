@@ -1,5 +1,6 @@
 //! Pages of chunks, read one folder of chunks at a time, so that memory stays bounded.
 
+use obnam_plugin::listing::Listing;
 use obnam_plugin::{ChunkInfo, Error, Page};
 
 use crate::chunks::DavStore;
@@ -7,30 +8,28 @@ use crate::dav::{self, Entry};
 use crate::names;
 use crate::settings::Settings;
 
-/// One page; `after` is the `label/id` of the last chunk on the page before.
-pub fn page(store: &DavStore, filter: &str, after: Option<&str>, limit: usize) -> Result<Page, Error> {
-    let (after_label, after_id) = match after {
-        None => ("", ""),
-        Some(cursor) => names::chunk(cursor)
-            .ok_or_else(|| Error::Invalid(format!("{cursor:?} is not where a page of this listing ended")))?,
-    };
-    let mut page = Page { chunks: Vec::new(), next: None };
-    for label in labels(&store.settings, filter)?.into_iter().filter(|label| label.as_str() >= after_label) {
-        let floor = if label == after_label { after_id } else { "" };
+/// One page, see the contract.
+pub fn page(store: &DavStore, filter: &str, after: Option<&str>, limit: u32) -> Result<Page, Error> {
+    let mut page = Listing::new(filter, after, limit)?;
+    for label in
+        labels(&store.settings, filter)?.into_iter().filter(|label| page.wants_label(label)).collect::<Vec<_>>()
+    {
+        let floor = page.floor(&label);
         for shard in shards(&store.settings, &label)?.into_iter().filter(|shard| shard.as_str() >= names::shard(floor))
         {
             for entry in
                 chunks(&store.settings, &label, &shard)?.into_iter().filter(|entry| entry.name.as_str() > floor)
             {
-                if page.chunks.len() == limit {
-                    page.next = page.chunks.last().map(|chunk| format!("{}/{}", chunk.label, chunk.id));
-                    return Ok(page);
+                if page.room() == 0 {
+                    return Ok(page.to_be_continued());
                 }
-                page.chunks.extend(info(store, &label, entry)?);
+                if let Some(info) = info(store, &label, entry)? {
+                    page.push(info);
+                }
             }
         }
     }
-    Ok(page)
+    Ok(page.last())
 }
 
 /// What a page says of a chunk; `None` when it was removed meanwhile.

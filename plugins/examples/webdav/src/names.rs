@@ -1,6 +1,6 @@
 //! Which files and folders are Obnam's, and where a chunk lies.
 
-pub use obnam_plugin::chunk::{chunk, is_exact, is_id, is_label, passes};
+pub use obnam_plugin::chunk::{is_exact, is_id, is_label, passes};
 
 /// The file that says that `init` was here. Upper case, so that it cannot be a label.
 pub const MARKER: &str = "OBNAM-CHUNK-STORE";

@@ -2,7 +2,7 @@
 
 use obnam_plugin::http::{Body, Method};
 use obnam_plugin::wasi::random::random::{get_random_bytes, get_random_u64};
-use obnam_plugin::{Error, Finding, Severity};
+use obnam_plugin::{Error, Finding};
 
 use crate::dav::{self, Moved};
 use crate::marker;
@@ -19,42 +19,26 @@ const LENGTH: u64 = 64;
 /// Looks at the place and tries it.
 pub fn check(settings: &Settings) -> Result<Vec<Finding>, Error> {
     marker::require(settings)?;
-    let mut findings = Findings::default();
+    let mut findings = Vec::new();
     foreign(settings, &mut findings)?;
     match tried(settings, &mut findings) {
         Ok(()) => {}
-        Err(Error::Denied(message)) => findings.add(Severity::Warning, "read-only", message),
-        Err(Error::Quota(message)) => findings.add(Severity::Warning, "full", message),
+        Err(Error::Denied(message)) => findings.push(Finding::warning("read-only", message)),
+        Err(Error::Quota(message)) => findings.push(Finding::warning("full", message)),
         Err(error) => return Err(error),
     }
-    findings.add(
-        Severity::Warning,
-        "no-durability",
-        "WebDAV has no word for it: whether the server's disk has a chunk when the server says so depends on the server".into(),
-    );
+    findings.push(Finding::warning("no-durability",
+        "WebDAV has no word for it: whether the server's disk has a chunk when the server says so depends on the server"));
     let place = &settings.place;
     if !place.host.tls && !place.host.is_here() {
-        findings.add(
-            Severity::Warning,
-            "not-encrypted-on-the-way",
-            "the connection has no TLS: others on the network can read the password (backups themselves are always encrypted)"
-                .into(),
-        );
+        findings.push(Finding::warning("not-encrypted-on-the-way",
+            "the connection has no TLS: others on the network can read the password (backups themselves are always encrypted)"));
     }
-    Ok(findings.0)
-}
-
-#[derive(Default)]
-struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn add(&mut self, severity: Severity, code: &str, message: String) {
-        self.0.push(Finding { severity, code: code.into(), message });
-    }
+    Ok(findings)
 }
 
 /// Names what is not Obnam's, and counts what interrupted backups have left.
-fn foreign(settings: &Settings, findings: &mut Findings) -> Result<(), Error> {
+fn foreign(settings: &Settings, findings: &mut Vec<Finding>) -> Result<(), Error> {
     let all = dav::entries(settings, "", &format!("list {}", settings.place))?.unwrap_or_default();
     let is_ours = |name: &str, is_folder: bool| {
         if is_folder { names::is_label(name) || name == INCOMING.trim_end_matches('/') } else { name == MARKER }
@@ -62,19 +46,19 @@ fn foreign(settings: &Settings, findings: &mut Findings) -> Result<(), Error> {
     let foreign = all.iter().filter(|entry| !is_ours(&entry.name, entry.properties.is_folder));
     for entry in foreign.take(NAMED) {
         let message = format!("{} in {} is not Obnam's; it is ignored", entry.name, settings.place);
-        findings.add(Severity::Warning, "foreign-file", message);
+        findings.push(Finding::warning("foreign-file", message));
     }
     let stale = upload::stale(settings)?.len();
     if stale > 0 {
         let message =
             format!("interrupted backups have left files in {INCOMING}: {stale}. The next backup removes them");
-        findings.add(Severity::Info, "interrupted-uploads", message);
+        findings.push(Finding::info("interrupted-uploads", message));
     }
     Ok(())
 }
 
 /// Uploads two scratch files, and tries to give the second one the name of the first one.
-fn tried(settings: &Settings, findings: &mut Findings) -> Result<(), Error> {
+fn tried(settings: &Settings, findings: &mut Vec<Finding>) -> Result<(), Error> {
     let doing = format!("try a scratch file in {}", settings.place);
     let bytes = get_random_bytes(LENGTH);
     let name = format!("{INCOMING}{:016x}", get_random_u64());
@@ -87,40 +71,39 @@ fn tried(settings: &Settings, findings: &mut Findings) -> Result<(), Error> {
     dav::remove(settings, &name, &doing)?;
     match tried? {
         Moved::Taken => {
-            findings.add(Severity::Info, "create-only", "the server never replaces a file (it honours overwrite: F)".into());
+            findings.push(Finding::info("create-only", "the server never replaces a file (it honours overwrite: F)"));
         }
-        _ => findings.add(
-            Severity::Error,
-            "replaces",
+        _ => findings.push(Finding::error("replaces",
             "the server ignores overwrite: F, by which Obnam says that nothing is to be replaced: chunks that are damaged on \
-             their way could take the place of good ones. Use another server"
-                .into(),
-        ),
+             their way could take the place of good ones. Use another server")),
     }
     Ok(())
 }
 
 /// Reads what was stored: its length, and a part.
-fn reading(settings: &Settings, name: &str, bytes: &[u8], doing: &str, findings: &mut Findings) -> Result<(), Error> {
+fn reading(
+    settings: &Settings,
+    name: &str,
+    bytes: &[u8],
+    doing: &str,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Error> {
     let size = dav::look(settings, name, doing)?.and_then(|properties| properties.size);
     if size != Some(LENGTH) {
         let message = format!("the server says of a file of {LENGTH} bytes that its length is {size:?}");
-        findings.add(Severity::Error, "length-differs", message);
+        findings.push(Finding::error("length-differs", message));
     }
     let mut part = dav::send(settings, Method::Get, name, &[("range", "bytes=1-9")], Body::Nothing, doing)?;
     let (status, read) = (part.status, part.bytes(doing)?);
     match status {
         206 if read == bytes[1..10] => {
-            findings.add(Severity::Info, "ranges", "parts of files can be read".into());
+            findings.push(Finding::info("ranges", "parts of files can be read"));
         }
-        200 if read == bytes => findings.add(
-            Severity::Error,
+        200 if read == bytes => findings.push(Finding::error(
             "no-ranges",
-            "the server cannot read parts of files: restoring single files will fail".into(),
-        ),
-        _ => {
-            findings.add(Severity::Error, "read-differs", "the server gives back other bytes than it was given".into())
-        }
+            "the server cannot read parts of files: restoring single files will fail",
+        )),
+        _ => findings.push(Finding::error("read-differs", "the server gives back other bytes than it was given")),
     }
     Ok(())
 }

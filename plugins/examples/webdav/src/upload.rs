@@ -101,7 +101,7 @@ pub fn stale(settings: &Settings) -> Result<Vec<String>, Error> {
 pub fn remove_stale(settings: &Settings) {
     for name in stale(settings).unwrap_or_default() {
         if dav::remove(settings, &name, "remove an interrupted upload").is_ok() {
-            eprintln!("removed {name}, left by an interrupted backup");
+            obnam_plugin::log!("removed {name}, left by an interrupted backup");
         }
     }
 }

@@ -166,6 +166,32 @@ fn a_simulation_needs_no_repository() {
     assert!((3650..=3655).contains(&json["result"]["made"].as_u64().unwrap()));
 }
 
+#[test]
+fn a_profile_says_what_is_kept() {
+    let sandbox = Sandbox::with_repository();
+    let all = with_snapshots(&sandbox, 4);
+    let config = sandbox.path("config.toml");
+    let repository = format!("repository = {:?}\nidentity = {:?}", sandbox.repository(), sandbox.identity());
+    let with = |keep: &str, arguments: &[std::ffi::OsString]| {
+        fs::write(&config, format!("[profile.default]\n{repository}\nkeep = {keep}\n")).unwrap();
+        obnam_tests::run(sandbox.bare().arg("--config").arg(&config).args(arguments))
+    };
+    let forget = args!["forget", "--dry-run"];
+    let wanted = |ran: Ran, kept: usize| {
+        let said = ran.expect(0).text();
+        assert!(said.contains(&format!("{kept} snapshot")) && said.contains("kept; nothing"), "{said}");
+    };
+    wanted(with("{ last = 3 }", &forget), 3);
+    wanted(with("{ last = 3, id = \"ffff\" }", &args!["forget", "-n", "--keep-last", "2"]), 2);
+    with("{ hourly = -1 }", &forget).expect(17).says(&["keep", "hourly", "-1"]);
+    with("{ fortnightly = 1 }", &forget).expect(17).says(&["fortnightly"]);
+    with("{}", &forget).expect(17).says(&["--keep-daily"]);
+    let shown = with("{ last = 3, within-daily = \"1y\" }", &args!["config", "show"]).expect(0).text();
+    assert!(shown.contains("keep.within-daily") && shown.contains("1y"), "{shown}");
+    with("{ last = 1 }", &args!["forget"]).expect(0);
+    assert_eq!(sandbox.snapshots(), all[3..]);
+}
+
 /// On a server nothing vanishes at once, and a client that may only add removes nothing.
 #[test]
 fn a_server_keeps_what_is_forgotten_for_its_grace_period() {

@@ -12,6 +12,7 @@ use super::output::{Output, count, printable};
 use super::snapshots::client_name;
 use super::{Failure, Global, exit};
 use crate::chunk::ChunkId;
+use crate::config::profile::Setting;
 use crate::format::{Time, WriterTag};
 use crate::repository::Repository;
 use crate::repository::forgetting::Outcome;
@@ -28,6 +29,8 @@ const MOST_SIMULATED: usize = 100_000;
 /// A snapshot is kept if any of the rules keeps it. The rules look at each group of snapshots for itself: those of one client, and
 /// (unless --group-by says it otherwise) of one machine and the same paths. Always kept are the newest whole snapshot of a group and
 /// the newest one of a client, and snapshots whose time cannot be right; to remove one of the latter, name it.
+///
+/// Without any rule those of the profile count (key `keep`).
 ///
 /// What only the forgotten snapshots needed stays stored for now. This needs a client with the role maintainer.
 #[derive(Debug, Args)]
@@ -153,17 +156,21 @@ enum GroupBy {
     Tags,
 }
 
-impl Arguments {
-    /// Whether no repository is needed.
-    pub fn simulates(&self) -> bool {
-        self.simulate.is_some()
+/// The policy of the command line; if that says nothing, of the profile.
+fn policy(global: &Global, arguments: &Arguments) -> Result<Policy, Failure> {
+    let mut policy = arguments.rules.policy()?;
+    if policy.is_empty() && arguments.snapshots.is_empty() {
+        for Setting { value: (rule, value), .. } in global.profile_keep() {
+            policy.set(rule, value).map_err(|why| Failure::Input(format!("keep.{rule} in the profile: {why}")))?;
+        }
     }
+    Ok(policy)
 }
 
 pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
-    let policy = arguments.rules.policy()?;
+    let policy = policy(global, arguments)?;
     if policy.is_empty() && arguments.snapshots.is_empty() {
-        let message = "say what is to be kept (--keep-daily 7, --keep-within 1y, ...; see: obnam forget --help), or name the \
+        let message = "say what is to be kept (--keep-daily 7, --keep-within 1y, ..., or the key keep of a profile; see: obnam forget --help), or name the \
                        snapshots to forget";
         return Err(Failure::Input(message.into()));
     }

@@ -204,7 +204,6 @@ impl Command {
     fn uses_profile(&self) -> bool {
         match self {
             Command::Config(arguments) => arguments.uses_profile(),
-            Command::Forget(arguments) => !arguments.simulates(),
             Command::Version(_) | Command::Completions(_) | Command::Man(_) | Command::Plugin(_) => false,
             _ => true,
         }

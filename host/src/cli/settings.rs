@@ -201,6 +201,14 @@ impl Global {
         }
     }
 
+    /// The rules of `forget` in the profile, if its repository is used.
+    pub fn profile_keep(&self) -> &[Setting<(String, String)>] {
+        match &self.settings.profile {
+            Some(profile) if self.is_of_profile() => &profile.keep,
+            _ => &[],
+        }
+    }
+
     /// The SHA-256 of trusted plugins in the profile, if its repository is used.
     pub fn profile_trust(&self) -> &[Setting<String>] {
         match &self.settings.profile {

@@ -70,6 +70,8 @@ pub struct Profile {
     pub trust: Vec<Setting<String>>,
     /// Limits that plugins run under: name and value.
     pub plugin_limits: Vec<Setting<(String, String)>>,
+    /// Which snapshots `forget` keeps: rule and value.
+    pub keep: Vec<Setting<(String, String)>>,
     /// An identity file.
     pub identity: Option<Setting<PathBuf>>,
     /// The repository's id.
@@ -120,13 +122,14 @@ impl Profile {
 }
 
 /// The keys of a profile, as they are written in the file.
-pub const KEYS: [&str; 27] = [
+pub const KEYS: [&str; 28] = [
     "repository",
     "extends",
     "backend",
     "options",
     "trust",
     "plugin-limits",
+    "keep",
     "identity",
     "repository-id",
     "credential",

@@ -12,6 +12,7 @@ use super::{Config, Mistake, extends, nearest, path};
 use crate::chunk::ChunkId;
 use crate::plugin::Limits;
 use crate::plugin::trust::parse_sha256;
+use crate::retention::Policy;
 
 /// A value with its place in the text.
 type Value<'t> = Spanned<DeValue<'t>>;
@@ -122,7 +123,11 @@ impl Reader<'_> {
                 "repository" => profile.repository = self.with(name, value, path::location),
                 "backend" => profile.backend = self.path(name, value),
                 "options" => profile.options = self.options(name, value),
-                "plugin-limits" => profile.plugin_limits = self.plugin_limits(name, value),
+                "plugin-limits" => {
+                    let check = |name: &str, text: &str| Limits::default().adjust(name, text);
+                    profile.plugin_limits = self.checked(name, value, check);
+                }
+                "keep" => profile.keep = self.checked(name, value, |rule, text| Policy::default().set(rule, text)),
                 "trust" => profile.trust = self.list(name, value, |s, n, v| s.with(n, v, |text, _| parse_sha256(text))),
                 "identity" => profile.identity = self.path(name, value),
                 "repository-id" => profile.repository_id = self.with(name, value, chunk_id),
@@ -229,18 +234,23 @@ impl Reader<'_> {
         }
     }
 
-    /// Limits that there are, each within its range.
-    fn plugin_limits(&mut self, key: &str, value: &Value<'_>) -> Vec<Setting<(String, String)>> {
-        let mut limits = self.options(key, value);
-        limits.retain(|Setting { value: (name, text), place }| {
-            let checked = Limits::default().adjust(name, text);
+    /// Names that there are, each with a value that fits it.
+    fn checked(
+        &mut self,
+        key: &str,
+        value: &Value<'_>,
+        check: impl Fn(&str, &str) -> Result<(), String>,
+    ) -> Vec<Setting<(String, String)>> {
+        let mut given = self.options(key, value);
+        given.retain(|Setting { value: (name, text), place }| {
+            let checked = check(name, text);
             if let Err(why) = &checked {
                 let message = format!("{key} in {}: {why}", self.table);
                 self.mistakes.push(Mistake { place: Some(*place), message, warning: false });
             }
             checked.is_ok()
         });
-        limits
+        given
     }
 
     fn options(&mut self, key: &str, value: &Value<'_>) -> Vec<Setting<(String, String)>> {

@@ -126,6 +126,9 @@ fn entries(global: &Global) -> Result<Vec<Entry>, Failure> {
             add(&format!("plugin-limits.{name}"), json!(value), Origin::Profile(*place));
         }
     }
+    for Setting { value: (rule, value), place } in global.profile_keep() {
+        add(&format!("keep.{rule}"), json!(value), Origin::Profile(*place));
+    }
     add("repository-id", json!(global.repository_id), settings.origin("repository_id"));
     if global.credential.is_some() {
         add("credential", json!(global.credential), settings.origin("credential"));

@@ -132,6 +132,7 @@ fn the_user_is_asked_once() {
     assert!(!sandbox.repository().exists() && trusted(&sandbox).is_empty());
     let said = on_a_terminal(&mut with(&sandbox, &file, ["init"]), "y\n");
     assert!(said.contains("Recovery sheet") && said.contains("trusted-plugins.json says so from now on"), "{said}");
+    assert!(said.contains(&format!("--backend PLUGIN --trust {digest} --repository-id")), "{said}");
     let said = on_a_terminal(&mut with(&sandbox, &file, ["snapshots"]), "");
     assert!(!said.contains("[y/N]"), "{said}");
     run(&mut with(&sandbox, &file, ["snapshots"])).expect(0);

@@ -118,4 +118,7 @@ exclude-caches = true
 # What the snapshots are called.
 # tags = ["daily"]
 # host = "laptop"
+
+# Which of them `obnam forget` keeps.
+# keep = { daily = 7, weekly = 5, monthly = 12, yearly = "all" }
 "#;

@@ -11,7 +11,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Back up", &["init", "backup"]),
     ("Restore", &["restore", "cat"]),
     ("Look", &["snapshots", "ls", "find", "diff", "stats"]),
-    ("Keep in order", &["check", "tag", "credential", "chunks"]),
+    ("Keep in order", &["check", "tag", "forget", "credential", "chunks"]),
     ("This program", &["config", "plugin", "version", "completions", "man"]),
 ];
 
@@ -53,6 +53,7 @@ Environment:
 
 Files:
   ~/.config/obnam/config.toml     profiles
+  ~/.config/obnam/trusted-plugins.json    which plugin files you trust
   ~/.config/obnam/repositories    which repository this machine knows at which location
   ~/.local/state/obnam            what was seen of each repository, and the lock
   ~/.cache/obnam                  copies and indexes, compiled plugins; may be deleted at any time

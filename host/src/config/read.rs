@@ -127,7 +127,12 @@ impl Reader<'_> {
                     let check = |name: &str, text: &str| Limits::default().adjust(name, text);
                     profile.plugin_limits = self.checked(name, value, check);
                 }
-                "keep" => profile.keep = self.checked(name, value, |rule, text| Policy::default().set(rule, text)),
+                "keep" => {
+                    let check = |rule: &str, text: &str| {
+                        Policy::default().set(rule, text).map_err(|why| format!("{rule}: {why}"))
+                    };
+                    profile.keep = self.checked(name, value, check);
+                }
                 "trust" => profile.trust = self.list(name, value, |s, n, v| s.with(n, v, |text, _| parse_sha256(text))),
                 "identity" => profile.identity = self.path(name, value),
                 "repository-id" => profile.repository_id = self.with(name, value, chunk_id),

@@ -30,6 +30,7 @@ pub fn at_describe() {
     at("describe", String::from_utf8_lossy(black_box(&DESCRIBE)).trim_end_matches('_'));
 }
 
+#[allow(unconditional_recursion)]
 fn deeper(depth: u64) -> u64 {
     black_box([depth; 16]);
     deeper(depth + 1) + black_box(depth)

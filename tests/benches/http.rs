@@ -1,6 +1,7 @@
 //! What the sandbox costs a plugin that speaks HTTP: storing and reading chunks by way of `s3-direct`, against native code
-//! that sends the same signed requests over kept connections and, like obnam, compares the SHA-256 of what it reads. The
-//! store is a server in this process that keeps objects in memory and checks nothing.
+//! that sends the same signed requests over kept connections and, like obnam, compares the SHA-256 of what it reads. One
+//! store is a server in this process that keeps objects in memory and checks nothing, so that all of the difference shows;
+//! the other one is Garage, which does what stores have to do: it checks signatures and checksums, and writes to a disk.
 //!
 //! `cargo bench -p obnam-tests --bench http`. The goal is a ratio of at most 1.1 from 1 MiB up, and of at most 2 at 64 KiB.
 
@@ -25,6 +26,7 @@ use obnam::plugin::{PluginStore, StoreSpec, open_store};
 use obnam::store::ChunkStore;
 use obnam_tests::s3::Access;
 use obnam_tests::s3::client::{Ask, Blocking};
+use obnam_tests::s3::garage::Garage;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -168,33 +170,53 @@ fn benchmarks(criterion: &mut Criterion) {
         group.finish();
     }
     for in_flight in [1, IN_FLIGHT] {
-        ratios(&server, &store, &native, in_flight);
+        let empty = || server.empty();
+        ratios(&Subject { store: "memory", plugin: &store, native: &native, empty: &empty, rounds: 21 }, in_flight);
+    }
+    let garage = Garage::start();
+    let store = plugin(&garage, top.path());
+    let native = Native(Blocking::new(&garage));
+    for in_flight in [1, IN_FLIGHT] {
+        ratios(&Subject { store: "Garage", plugin: &store, native: &native, empty: &|| (), rounds: 7 }, in_flight);
     }
 }
 
-/// Prints the ratios: the median of rounds, in each of which both do the same in turn.
-fn ratios(server: &Server, store: &PluginStore, native: &Native, in_flight: usize) {
+/// What is compared, and where.
+struct Subject<'a> {
+    store: &'static str,
+    plugin: &'a PluginStore,
+    native: &'a Native,
+    /// Makes room before each round.
+    empty: &'a dyn Fn(),
+    rounds: u64,
+}
+
+/// Prints the ratios: the median of rounds, in each of which both do the same in turn. Nothing is stored twice.
+fn ratios(subject: &Subject, in_flight: usize) {
+    let Subject { store, plugin, native, empty, rounds } = *subject;
     for (name, size) in SIZES {
-        let count = ((64 << 20) / size).clamp(4, 400);
-        let chunks: Vec<_> = (0..count as u64).map(|number| chunk(number, size)).collect();
+        let count = ((64 << 20) / size).clamp(4, 400) as u64;
+        let chunks = |first: u64| (first..first + count).map(|number| chunk(number, size)).collect::<Vec<_>>();
         let put_plugin = |(id, bytes): &(ChunkId, Bytes)| {
-            store.put(&label(), id, bytes.clone()).unwrap();
+            plugin.put(&label(), id, bytes.clone()).unwrap();
         };
         let put_native = |(id, bytes): &(ChunkId, Bytes)| native.put(id, bytes);
         let get_plugin = |(id, _): &(ChunkId, Bytes)| {
-            black_box(store.get(&label(), id, None).unwrap());
+            black_box(plugin.get(&label(), id, None).unwrap());
         };
         let get_native = |(id, _): &(ChunkId, Bytes)| {
             black_box(native.get(id));
         };
         let (mut puts, mut gets) = (Vec::new(), Vec::new());
-        for round in 0..21 {
-            server.empty();
-            puts.push(ratio(round, || all(&chunks, in_flight, put_plugin), || all(&chunks, in_flight, put_native)));
-            gets.push(ratio(round, || all(&chunks, in_flight, get_plugin), || all(&chunks, in_flight, get_native)));
+        for round in 0..rounds {
+            empty();
+            let first = (in_flight as u64 * rounds + round) * 2 * count;
+            let (one, other) = (chunks(first), chunks(first + count));
+            puts.push(ratio(round, || all(&one, in_flight, put_plugin), || all(&other, in_flight, put_native)));
+            gets.push(ratio(round, || all(&one, in_flight, get_plugin), || all(&other, in_flight, get_native)));
         }
         println!(
-            "HTTP, {name}, {in_flight} in flight: plugin / native: put {:.2}, get {:.2}",
+            "{store}, {name}, {in_flight} in flight: plugin / native: put {:.2}, get {:.2}",
             median(puts),
             median(gets)
         );
@@ -202,7 +224,7 @@ fn ratios(server: &Server, store: &PluginStore, native: &Native, in_flight: usiz
 }
 
 /// The time of one by that of the other, each of them the first one in every other round.
-fn ratio(round: usize, plugin: impl Fn() -> f64, native: impl Fn() -> f64) -> f64 {
+fn ratio(round: u64, plugin: impl Fn() -> f64, native: impl Fn() -> f64) -> f64 {
     if round.is_multiple_of(2) {
         plugin() / native()
     } else {

@@ -13,6 +13,7 @@ pub mod check;
 pub use obnam_chunk as chunk;
 pub mod chunker;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod credential;
 pub mod crypto;

@@ -93,6 +93,7 @@ fn examples() -> &'static Examples {
             created: obnam::format::Time::now(),
             grace: 10,
             snapshots: None,
+            indexes: None,
         });
         Examples {
             private,

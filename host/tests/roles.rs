@@ -165,7 +165,7 @@ fn old_key_sets_still_open_what_they_sealed() {
 }
 
 fn tombstone(world: &World, packs: Vec<ChunkId>) {
-    let payload = Tombstone { packs, created: Time::now(), grace: 86_400, snapshots: None };
+    let payload = Tombstone { packs, created: Time::now(), grace: 86_400, snapshots: None, indexes: None };
     world.open().put_signed(&label("tombstone"), Context::Tombstone, to_cbor(&payload)).unwrap();
 }
 
@@ -206,7 +206,7 @@ fn only_maintainers_forget() {
     assert!(matches!(refused, RepositoryError::NotAllowed { action: "forget snapshots" }), "{refused}");
     // A record that it signs all the same makes nothing vanish.
     let gone = Forgotten { id: snapshots[0], client: all[0].snapshot.client, sequence: 1, previous: None };
-    let payload = Tombstone { packs: vec![], created: Time::now(), grace: 0, snapshots: Some(vec![gone]) };
+    let payload = Tombstone { packs: vec![], created: Time::now(), grace: 0, snapshots: Some(vec![gone]), indexes: None };
     writer.put_signed(&label("tombstone"), Context::Tombstone, to_cbor(&payload)).unwrap();
     let repository = world.open();
     let listing = repository.listing().unwrap();

@@ -1,7 +1,11 @@
 //! The commit: all packs are durable; now the index chunk, unless it is small, and last the snapshot.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use super::{Outcome, Shared, statistics};
 use crate::chunk::ChunkId;
+use crate::clock::Moment;
 use crate::format::content::Content;
 use crate::format::index::{IndexPayload, RECORD_SIZE};
 use crate::format::signed::Context;
@@ -11,7 +15,7 @@ use crate::format::snapshot::{
 use crate::format::{Time, to_cbor};
 use crate::local::seen::Seen;
 use crate::repository::metadata::SnapshotInfo;
-use crate::repository::{Repository, RepositoryError, tagged};
+use crate::repository::{Repository, RepositoryError, pruning, tagged};
 
 /// An index payload with records of up to this many bytes stands in the snapshot.
 const SMALL_INDEX: usize = 2_000 * RECORD_SIZE;
@@ -48,15 +52,20 @@ impl Chain {
     }
 }
 
-/// Commits what has been stored so far; `None` if packs that it relies on have been marked for removal meanwhile.
+/// No commit on a list of tombstones that is older than this: half of the shortest grace that packs have (format section 11).
+const FRESH: Duration = Duration::from_secs(pruning::MIN_GRACE.as_secs() / 2);
+
+/// Commits what has been stored so far; `None` if packs that it relies on have been marked for removal meanwhile, or removed, or if it
+/// took so long that this is not known any more.
 pub fn commit(shared: &Shared<'_>, root: Content, partial: bool) -> Result<Option<Outcome>, RepositoryError> {
     let Shared { repository, options, watch, session, .. } = shared;
     let mut chain = shared.chain.lock().expect("no panic while the lock is held");
     let references = session.references()?;
-    let tombstoned = repository.tombstoned()?;
-    if references.iter().any(|reference| tombstoned.contains(&reference.pack)) {
+    let looked = Moment::now();
+    if !is_safe(shared, &references)? {
         return Ok(None);
     }
+    let needed: Vec<ChunkId> = references.iter().map(|reference| reference.pack).collect();
     let tag = repository.client.tag;
     let payload = if partial { IndexPayload::default() } else { session.take_pending() };
     let index = if payload.packs.is_empty() {
@@ -89,7 +98,17 @@ pub fn commit(shared: &Shared<'_>, root: Content, partial: bool) -> Result<Optio
         replaces: chain.last.as_ref().filter(|last| last.partial).map(|last| last.id),
         program: PROGRAM.into(),
     };
+    if looked.elapsed() > FRESH {
+        return Ok(None);
+    }
     let stored = repository.put_signed(&tagged("snapshot", &tag), Context::Snapshot, to_cbor(&snapshot))?;
+    if looked.elapsed() > FRESH {
+        // The machine slept in the very moment of the commit. If that snapshot came too late, the next try makes another one.
+        let tombstoned = repository.tombstoned()?;
+        if needed.iter().any(|pack| tombstoned.contains(pack)) {
+            return Ok(None);
+        }
+    }
     let mut seen = Seen::load(repository.state_dir())?;
     if seen.note(&tag.to_string(), sequence, &stored.id) {
         seen.save(repository.state_dir())?;
@@ -100,6 +119,23 @@ pub fn commit(shared: &Shared<'_>, root: Content, partial: bool) -> Result<Optio
         pieces: snapshot.references.pieces.clone().unwrap_or_default(),
     };
     Ok(Some(Outcome { id: stored.id, snapshot }))
+}
+
+/// Whether none of the packs is marked for removal, or gone. Tombstones are listed before index chunks: those of packs that are gone stay
+/// for a day, and what has been removed since a backup that takes longer began shows by an index chunk that is not there any more.
+fn is_safe(shared: &Shared<'_>, references: &[Reference]) -> Result<bool, RepositoryError> {
+    let Shared { repository, options, looked, relied, .. } = shared;
+    let tombstoned = repository.tombstoned()?;
+    if references.iter().any(|reference| tombstoned.contains(&reference.pack)) {
+        return Ok(false);
+    }
+    if looked.elapsed() < options.index_lasts {
+        return Ok(true);
+    }
+    let listing = repository.listing()?;
+    let listed: HashSet<ChunkId> = listing.indexes.iter().chain(&listing.snapshots).map(|info| info.id).collect();
+    let superseded = &repository.buried(&listing).indexes;
+    Ok(relied.iter().all(|id| listed.contains(id) && !superseded.contains(id)))
 }
 
 /// Writes a reference list; pieces that the snapshot before has too are not written again.

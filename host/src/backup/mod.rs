@@ -51,6 +51,7 @@ use upload::Uploads;
 use walk::Sink;
 
 use crate::chunk::ChunkId;
+use crate::clock::Moment;
 use crate::chunker::KeyedGear;
 use crate::format::Time;
 use crate::format::blob::BlobHasher;
@@ -60,13 +61,16 @@ use crate::format::snapshot::{RawPath, Snapshot, Statistics};
 use crate::local::lock::BackupLock;
 use crate::problem::Problems;
 use crate::repository::metadata::{Listing, SnapshotInfo};
-use crate::repository::{Repository, RepositoryError};
+use crate::repository::{Repository, RepositoryError, pruning};
 use crate::select::Selection;
 
 /// Files waiting between walker and workers, and events between walker and assembler.
 const QUEUE: usize = 1024;
 /// Tries when packs that a backup relies on are marked for removal while it runs.
 const MAX_TRIES: usize = 3;
+
+/// Tombstones stay for a day after their packs are gone, so an index that is younger holds nothing that has vanished unnoticed.
+pub const INDEX_LASTS: Duration = pruning::STAYS;
 
 /// What to back up, and what to say about it.
 pub struct Options {
@@ -86,6 +90,8 @@ pub struct Options {
     pub stream: Option<Stream>,
     /// How often to make a partial snapshot.
     pub checkpoints: Option<Duration>,
+    /// How old the index may be at the commit, before it is asked for once more: [`INDEX_LASTS`].
+    pub index_lasts: Duration,
 }
 
 impl Options {
@@ -173,6 +179,10 @@ struct Shared<'a> {
     state: StateWriter,
     chain: Mutex<Chain>,
     started: Time,
+    /// When the index was listed.
+    looked: Moment,
+    /// The chunks that the index comes from.
+    relied: Vec<ChunkId>,
     /// Large files that are being cut: their pieces may still come.
     large: AtomicUsize,
     /// The first failure that ends the backup.
@@ -223,10 +233,10 @@ pub fn run(repository: &Repository, options: &Options, watch: &Watch) -> Result<
 
 /// One try; `None` when packs that it relies on were marked meanwhile.
 fn attempt(repository: &Repository, options: &Options, watch: &Watch) -> Result<Option<Outcome>, RepositoryError> {
-    let started = Time::now();
+    let (started, looked) = (Time::now(), Moment::now());
     let listing = repository.listing()?;
     let snapshots = repository.snapshots(&listing)?;
-    let shared = prepare(repository, options, watch, &listing, &snapshots, started)?;
+    let shared = prepare(repository, options, watch, &listing, &snapshots, (started, looked))?;
     let root = match pipeline(&shared) {
         Ok(root) => root,
         Err(error) => {
@@ -253,20 +263,20 @@ fn prepare<'a>(
     watch: &'a Watch,
     listing: &Listing,
     snapshots: &[SnapshotInfo],
-    started: Time,
+    (started, looked): (Time, Moment),
 ) -> Result<Shared<'a>, RepositoryError> {
     let index = repository.load_index(listing)?;
-    let tombstoned = repository.tombstoned_in(&listing.tombstones);
     let _ = watch.expected.set(expected(repository, snapshots, options));
     let previous = Previous::find(repository, &index, snapshots, options)?;
     let keys = repository.sealing_keys();
     let parameters = &repository.roster.parameters;
     let malformed = |why| RepositoryError::Malformed { what: "the repository's parameters".into(), why };
+    let relied = index.runs.iter().flat_map(|run| run.covered()).collect();
     Ok(Shared {
         repository,
         options,
         watch,
-        session: Session::new(repository, index, tombstoned)?,
+        session: Session::new(repository, index, &repository.buried(listing).packs)?,
         hasher: BlobHasher::new(&keys.blob_id),
         chunker: KeyedGear::new(&keys.chunker, parameters).map_err(malformed)?,
         packers: Packers::new(parameters),
@@ -274,6 +284,8 @@ fn prepare<'a>(
         state: StateWriter::create(repository, options, started)?,
         chain: Mutex::new(Chain::new(repository, snapshots)?),
         started,
+        looked,
+        relied,
         large: AtomicUsize::new(0),
         failure: Mutex::default(),
         failed: AtomicBool::new(false),

@@ -6,6 +6,7 @@ use std::thread;
 
 use super::walk::{Sink, walk};
 use super::{Options, QUEUE, Watch, prepare, thread_died, thread_error};
+use crate::clock::Moment;
 use crate::format::Time;
 use crate::format::entry::EntryType;
 use crate::repository::{Repository, RepositoryError};
@@ -42,7 +43,7 @@ pub fn rehearse(
 ) -> Result<(), RepositoryError> {
     let listing = repository.listing()?;
     let snapshots = repository.snapshots(&listing)?;
-    let shared = prepare(repository, options, watch, &listing, &snapshots, Time::now())?;
+    let shared = prepare(repository, options, watch, &listing, &snapshots, (Time::now(), Moment::now()))?;
     let (sender, changes) = crossbeam_channel::bounded(QUEUE);
     thread::scope(|scope| {
         let walker = thread::Builder::new().name("walk".into()).stack_size(64 << 20);

@@ -5,7 +5,7 @@
 //! then they become a run like those of earlier backups, so that memory stays bounded: at most [`SEGMENT`] records in
 //! `pending`, twice as many claims, and one bit for each record of the index.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -99,15 +99,11 @@ pub struct Session {
 
 impl Session {
     /// A session that may rely on the packs in the index that trusted members have listed, but not on these.
-    pub fn new(repository: &Repository, index: Index, tombstoned: HashSet<ChunkId>) -> Result<Self, RepositoryError> {
-        let me = repository.member();
-        let mut trust: HashMap<WriterTag, bool> = HashMap::new();
-        for member in &repository.roster.members {
-            trust.insert(member.tag, me.trusts(member));
-        }
+    pub fn new(repository: &Repository, index: Index, tombstoned: &HashSet<ChunkId>) -> Result<Self, RepositoryError> {
+        let (me, roster) = (repository.member(), &repository.roster);
         let keys = repository.sealing_keys();
         let may_use = |pack: &crate::index::IndexedPack| {
-            let trusted = trust.get(&pack.signer).copied().unwrap_or(false);
+            let trusted = roster.relies(me, &pack.signer, &pack.info.writer);
             let header = crate::format::header::Header::parse(&pack.info.header);
             let own_keys = header.is_ok_and(|header| (header.key_id, header.epoch) == (keys.group, keys.epoch));
             trusted && own_keys && !tombstoned.contains(&pack.info.id)

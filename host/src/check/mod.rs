@@ -141,14 +141,13 @@ pub fn run(repository: &Repository, read_data: bool, watch: &Watch) -> Result<Re
     let listing = repository.listing()?;
     let mut snapshots = repository.snapshots(&listing)?;
     let index = repository.load_index(&listing)?;
-    repository.tombstoned_in(&listing.tombstones);
     check.own_chunks();
-    let packs = check.packs(&index)?;
+    let packs = check.packs(&index, repository.buried(&listing))?;
     if read_data {
         watch.total.add(bytes);
         check.data(&index)?;
     }
-    check.history(&snapshots, &listing.tombstones);
+    check.history(&snapshots, repository.buried(&listing));
     // What they need may be gone before they are.
     snapshots.retain(|info| !info.forgotten);
     with_deep_stack(|| check.trees(&snapshots, &index))??;

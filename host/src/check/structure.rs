@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::{Check, Finding, Severity, place_key};
-use crate::chunk::{ChunkId, ChunkInfo};
+use crate::chunk::ChunkId;
 use crate::format::blob::{BlobId, BlobKind};
 use crate::format::content::{Content, Item, decode_items};
 use crate::format::entry::{Entries, Entry};
 use crate::index::Index;
 use crate::repository::blobs::{BlobReader, pack_label};
 use crate::repository::metadata::SnapshotInfo;
+use crate::repository::tombstones::Buried;
 use crate::repository::tree::{MAX_DEPTH, add_up, is_too_deep};
 use crate::repository::{ChunkName, RepositoryError, family};
 use crate::restore::sparse::Layout;
@@ -50,7 +51,7 @@ impl Check<'_> {
     }
 
     /// Compares the packs that the index names with the listing. Returns how many the index names.
-    pub(super) fn packs(&mut self, index: &Index) -> Result<usize, RepositoryError> {
+    pub(super) fn packs(&mut self, index: &Index, buried: &Buried) -> Result<usize, RepositoryError> {
         let mut named = HashSet::new();
         let mut good = HashSet::new();
         for pack in index.packs() {
@@ -85,7 +86,8 @@ impl Check<'_> {
         }
         self.good_packs = good;
         for name in self.listed.keys() {
-            if matches!(name.label.as_str(), "data" | "tree") && !named.contains(name) {
+            let is_pack = matches!(name.label.as_str(), "data" | "tree");
+            if is_pack && !named.contains(name) && !buried.packs.contains(&name.id) {
                 let message = "no index names this pack; left by a backup that was cut off, or added by somebody else. It takes space and does no harm".into();
                 self.report(Severity::Warning, "pack-unindexed", Some(name), message);
             }
@@ -94,8 +96,8 @@ impl Check<'_> {
     }
 
     /// Each snapshot's predecessor has to be there, unless it was forgotten.
-    pub(super) fn history(&self, snapshots: &[SnapshotInfo], tombstones: &[ChunkInfo]) {
-        let forgotten = self.repository.forgotten_in(tombstones).into_keys();
+    pub(super) fn history(&self, snapshots: &[SnapshotInfo], buried: &Buried) {
+        let forgotten = buried.forgotten.keys().copied();
         let ids: HashSet<ChunkId> = snapshots.iter().map(|info| info.id).chain(forgotten).collect();
         for info in snapshots {
             if let Some(previous) = info.snapshot.previous.filter(|id| !ids.contains(id)) {

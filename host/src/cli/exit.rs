@@ -107,7 +107,9 @@ fn repository(error: &RepositoryError) -> (u8, &'static str) {
         | RepositoryError::WrongIdentity { .. }
         | RepositoryError::NotMember { .. }
         | RepositoryError::NotAllowed { .. } => (12, "no-access"),
-        RepositoryError::NoSnapshot(_) | RepositoryError::CredentialNeeded { .. } => (17, "bad-input"),
+        RepositoryError::NoSnapshot(_) | RepositoryError::CredentialNeeded { .. } | RepositoryError::ShortGrace => {
+            (17, "bad-input")
+        }
         RepositoryError::Interrupted => (130, "interrupted"),
         RepositoryError::NotPinned { .. }
         | RepositoryError::Unusable { .. }
@@ -116,6 +118,7 @@ fn repository(error: &RepositoryError) -> (u8, &'static str) {
         | RepositoryError::RosterConflict { .. }
         | RepositoryError::RosterRollback { .. }
         | RepositoryError::TooNew(_)
+        | RepositoryError::Unprunable { .. }
         | RepositoryError::BlobLost { .. }
         | RepositoryError::Malformed { .. } => (15, "damaged"),
     }

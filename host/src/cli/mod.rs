@@ -24,6 +24,7 @@ mod network;
 mod output;
 mod plugin;
 mod progress;
+mod prune;
 mod restore;
 mod select;
 mod settings;
@@ -159,6 +160,7 @@ enum Command {
     Snapshots(snapshots::Arguments),
     Tag(tag::Arguments),
     Forget(Box<forget::Arguments>),
+    Prune(prune::Arguments),
     Ls(ls::Arguments),
     Find(find::Arguments),
     Diff(diff::Arguments),
@@ -183,6 +185,7 @@ impl Command {
             Command::Snapshots(_) => "snapshots",
             Command::Tag(_) => "tag",
             Command::Forget(_) => "forget",
+            Command::Prune(_) => "prune",
             Command::Ls(_) => "ls",
             Command::Find(_) => "find",
             Command::Diff(_) => "diff",
@@ -239,6 +242,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Snapshots(arguments) => snapshots::run(global, arguments, output),
         Command::Tag(arguments) => tag::run(global, arguments, output),
         Command::Forget(arguments) => forget::run(global, arguments, output),
+        Command::Prune(arguments) => prune::run(global, arguments, output),
         Command::Ls(arguments) => ls::run(global, arguments, output),
         Command::Find(arguments) => find::run(global, arguments, output),
         Command::Diff(arguments) => diff::run(global, arguments, output),

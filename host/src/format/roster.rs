@@ -246,6 +246,14 @@ impl Roster {
         self.members.iter().find(|member| member.tag == *tag)
     }
 
+    /// Whether `me` may rely on a pack that `writer` is said to have made, by an index chunk of `signer`: what a maintainer has merged
+    /// stays the word of the pack's writer, and nobody else speaks for others.
+    pub fn relies(&self, me: &Member, signer: &WriterTag, writer: &WriterTag) -> bool {
+        let (Some(signer), Some(writer)) = (self.member(signer), self.member(writer)) else { return false };
+        let may_quote = signer.has(Role::Maintainer) && signer.removed.is_none();
+        (signer.tag == writer.tag || may_quote) && me.trusts(writer)
+    }
+
     /// Refuses a roster with features or parameters that this version does not know.
     pub fn check(&self) -> Result<(), FormatError> {
         if let Some(feature) = self.mandatory.first() {

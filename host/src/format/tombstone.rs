@@ -22,6 +22,9 @@ pub struct Tombstone {
     /// Snapshots that were forgotten.
     #[n(3)]
     pub snapshots: Option<Vec<Forgotten>>,
+    /// Index chunks whose contents stand in others.
+    #[n(4)]
+    pub indexes: Option<Vec<ChunkId>>,
 }
 
 /// What stays of a snapshot that was forgotten: enough to tell it from one that somebody made vanish.

@@ -6,17 +6,15 @@
 use std::collections::{HashMap, HashSet};
 
 use super::metadata::{Listing, SnapshotInfo};
-use super::{Repository, RepositoryError, family, tagged};
+use super::merging::Merging;
+use super::{ChunkName, Repository, RepositoryError, family, tagged};
 use crate::chunk::{ChunkId, ChunkInfo, Label};
-use crate::format::index::{IndexPayload, Record};
+use crate::format::index::IndexPayload;
 use crate::format::roster::Role;
 use crate::format::signed::Context;
 use crate::format::tombstone::{Forgotten, Tombstone};
 use crate::format::{Time, WriterTag, from_cbor, to_cbor};
 use crate::store::RemoveOutcome;
-
-/// How many records an index chunk holds at most that takes over what stood in forgotten snapshots.
-const INDEX_RECORDS: usize = 50_000;
 
 /// What became of the snapshots.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,18 +26,6 @@ pub struct Outcome {
 }
 
 impl Repository {
-    /// The snapshots that were forgotten, by the tombstones of maintainers that have not been removed from the roster. What cannot be
-    /// used is left out.
-    pub(crate) fn forgotten_in(&self, listed: &[ChunkInfo]) -> HashMap<ChunkId, Forgotten> {
-        let mut forgotten = HashMap::new();
-        for (signer, tombstone) in self.in_parallel(listed, |info| self.tombstone(info)).into_iter().flatten() {
-            if self.roster.member(&signer).is_some_and(|member| member.removed.is_none()) {
-                forgotten.extend(tombstone.snapshots.into_iter().flatten().map(|gone| (gone.id, gone)));
-            }
-        }
-        forgotten
-    }
-
     /// The newest snapshot of each client, which is never forgotten.
     pub fn newest_of_clients(snapshots: &[SnapshotInfo]) -> HashSet<ChunkId> {
         let mut newest: HashMap<WriterTag, &SnapshotInfo> = HashMap::new();
@@ -90,31 +76,24 @@ impl Repository {
         failure.map_or(Ok(outcome), |error| Err(error.into()))
     }
 
-    /// Stores index chunks with the parts of the index that stand in these snapshots: other snapshots may rely on the same packs.
+    /// Stores index chunks with the parts of the index that stand in these snapshots: other snapshots may rely on the same packs. One
+    /// that cannot be used was never of use for anybody.
     fn keep_indexes(&self, snapshots: &[&SnapshotInfo]) -> Result<(), RepositoryError> {
-        let (mut packs, mut records) = (Vec::new(), Vec::new());
+        let mut merging = Merging::new(self);
         for info in snapshots {
-            let payload = info.snapshot.index.as_deref().map(from_cbor::<IndexPayload>);
-            // One that cannot be used was never of use for anybody.
-            let Some(Ok(payload)) = payload else { continue };
-            let Ok(more) = payload.records() else { continue };
-            if records.len() + more.len() > INDEX_RECORDS {
-                self.put_index(std::mem::take(&mut packs), std::mem::take(&mut records))?;
+            let Some(payload) = &info.snapshot.index else { continue };
+            let payload = from_cbor::<IndexPayload>(payload).and_then(|payload| Ok((payload.records()?, payload)));
+            match payload {
+                Ok((records, payload)) => {
+                    merging.take(&info.snapshot.client, &payload.packs, &records, |_| true)?;
+                }
+                Err(why) => {
+                    let name = ChunkName { label: tagged("snapshot", &info.snapshot.client), id: info.id };
+                    self.warnings.chunk("index-unusable", &name, format!("its index is not kept: {why}"));
+                }
             }
-            let first = u32::try_from(packs.len()).unwrap_or(u32::MAX);
-            packs.extend(payload.packs);
-            records.extend(more.into_iter().map(|record| Record { pack: record.pack + first, ..record }));
         }
-        if packs.is_empty() { Ok(()) } else { self.put_index(packs, records) }
-    }
-
-    fn put_index(
-        &self,
-        packs: Vec<crate::format::index::PackInfo>,
-        records: Vec<Record>,
-    ) -> Result<(), RepositoryError> {
-        let payload = to_cbor(&IndexPayload::new(packs, records));
-        self.put_signed(&tagged("index", &self.client.tag), Context::Index, payload).map(drop)
+        merging.flush()
     }
 
     fn record(&self, snapshots: &[&SnapshotInfo]) -> Result<(), RepositoryError> {
@@ -124,8 +103,8 @@ impl Repository {
             sequence: info.snapshot.sequence,
             previous: info.snapshot.previous,
         });
-        let tombstone =
-            Tombstone { packs: Vec::new(), created: Time::now(), grace: 0, snapshots: Some(forgotten.collect()) };
+        let snapshots = Some(forgotten.collect());
+        let tombstone = Tombstone { packs: Vec::new(), created: Time::now(), grace: 0, snapshots, indexes: None };
         self.put_signed(&family("tombstone"), Context::Tombstone, to_cbor(&tombstone)).map(drop)
     }
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 
+use super::tombstones::Buried;
 use super::{ChunkName, Repository, RepositoryError, family};
 use crate::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
 use crate::format::header::Header;
@@ -13,7 +14,7 @@ use crate::format::index::IndexPayload;
 use crate::format::roster::{Member, Role};
 use crate::format::signed::{Context, Signed};
 use crate::format::snapshot::{Reference, Snapshot, decode_references};
-use crate::format::tombstone::{Forgotten, Tombstone};
+use crate::format::tombstone::Forgotten;
 use crate::format::{FormatError, Time, WriterTag, from_cbor, whole};
 use crate::index::Index;
 use crate::index::cache::IndexCache;
@@ -57,6 +58,8 @@ pub struct Listing {
     pub notes: Vec<ChunkInfo>,
     /// Chunks with the label `tombstone`.
     pub tombstones: Vec<ChunkInfo>,
+    /// What those say, once it was read.
+    pub(super) buried: OnceLock<Buried>,
 }
 
 impl Repository {
@@ -117,7 +120,8 @@ impl Repository {
         let filters: Vec<_> = families.into_iter().chain([LabelFilter::Exactly(family("tombstone"))]).collect();
         let mut lists = self.in_parallel(&filters, |filter| self.store.list(filter)).into_iter();
         let mut next = || lists.next().expect("there is a list for each filter");
-        Ok(Listing { snapshots: next()?, indexes: next()?, notes: next()?, tombstones: next()? })
+        let (snapshots, indexes, notes, tombstones) = (next()?, next()?, next()?, next()?);
+        Ok(Listing { snapshots, indexes, notes, tombstones, buried: OnceLock::new() })
     }
 
     /// Reads and verifies snapshots, oldest first. What cannot be used is warned about and left out, and so is history
@@ -157,8 +161,8 @@ impl Repository {
         if let Some(why) = denied.filter(|_| snapshots.is_empty()) {
             return Err(why);
         }
-        let forgotten = self.forgotten_in(&listing.tombstones);
-        self.leave_out_removed(&mut snapshots, &forgotten);
+        let forgotten = &self.buried(listing).forgotten;
+        self.leave_out_removed(&mut snapshots, forgotten);
         snapshots.sort_by_key(|info| (info.snapshot.started, info.snapshot.sequence, info.id));
         self.check_history(&snapshots)?;
         let replaces: HashSet<(WriterTag, ChunkId)> =
@@ -171,7 +175,8 @@ impl Repository {
         Ok(snapshots)
     }
 
-    fn snapshot(&self, info: &ChunkInfo) -> Result<Snapshot, RepositoryError> {
+    /// Reads one snapshot, whatever the others say.
+    pub(super) fn snapshot(&self, info: &ChunkInfo) -> Result<Snapshot, RepositoryError> {
         let malformed = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
         let (signer, payload) = self.signed_payload(info, Context::Snapshot)?;
         let snapshot: Snapshot = from_cbor(&payload).map_err(malformed)?;
@@ -312,7 +317,9 @@ impl Repository {
     /// The index of what the listing names. Index chunks that cannot be used are warned about and left out.
     pub fn load_index(&self, listing: &Listing) -> Result<Index, RepositoryError> {
         let cache = IndexCache::new(&self.cache)?;
-        let wanted: Vec<&ChunkInfo> = listing.indexes.iter().chain(&listing.snapshots).collect();
+        let superseded = &self.buried(listing).indexes;
+        let wanted = listing.indexes.iter().chain(&listing.snapshots);
+        let wanted: Vec<&ChunkInfo> = wanted.filter(|info| !superseded.contains(&info.id)).collect();
         let ids: HashSet<ChunkId> = wanted.iter().map(|info| info.id).collect();
         let mut runs = cache.load(&ids)?;
         let covered: HashSet<ChunkId> = runs.iter().flat_map(|run| run.covered()).collect();
@@ -336,7 +343,7 @@ impl Repository {
     }
 
     /// The records that an index chunk or a snapshot brings.
-    fn segment(&self, info: &&ChunkInfo) -> Result<Segment, RepositoryError> {
+    pub(super) fn segment(&self, info: &&ChunkInfo) -> Result<Segment, RepositoryError> {
         let malformed = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
         let empty = IndexPayload::default();
         let (signer, payload) = if info.label.family() == "snapshot" {
@@ -361,29 +368,8 @@ impl Repository {
 
     /// The packs that valid tombstones name, those that are in the store now.
     pub fn tombstoned(&self) -> Result<HashSet<ChunkId>, RepositoryError> {
-        Ok(self.tombstoned_in(&self.store.list(&LabelFilter::Exactly(family("tombstone")))?))
-    }
-
-    /// The packs that the valid ones of these tombstones name.
-    pub fn tombstoned_in(&self, listed: &[ChunkInfo]) -> HashSet<ChunkId> {
-        let mut packs = HashSet::new();
-        for (info, tombstone) in listed.iter().zip(self.in_parallel(listed, |info| self.tombstone(info))) {
-            match tombstone {
-                Ok((_, tombstone)) => packs.extend(tombstone.packs),
-                Err(why) => {
-                    let name = ChunkName { label: info.label.clone(), id: info.id };
-                    self.warnings.chunk("tombstone-unusable", &name, format!("it is ignored: {why}"));
-                }
-            }
-        }
-        packs
-    }
-
-    /// Reads a tombstone; who signed it, and what it says.
-    pub(super) fn tombstone(&self, info: &ChunkInfo) -> Result<(WriterTag, Tombstone), RepositoryError> {
-        let malformed = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
-        let (signer, payload) = self.signed_payload(info, Context::Tombstone)?;
-        Ok((signer, from_cbor(&payload).map_err(malformed)?))
+        let listed = self.store.list(&LabelFilter::Exactly(family("tombstone")))?;
+        Ok(self.buried_by(&listed).packs)
     }
 
     /// The packs that a snapshot needs.

@@ -1,7 +1,7 @@
 //! The typed layer: a repository, opened with one client's keys.
 //!
 //! [`init`] makes one, [`open`] opens one, [`metadata`] reads what is sealed under the metadata key (snapshots, index
-//! chunks, tombstones), [`notes`] reads and writes the tags of snapshots, [`forgetting`] removes snapshots, [`credentials`] lists, adds and removes what opens it, [`blobs`] reads blobs, [`tree`] and [`entries`] read contents and directories, [`mod@write`] seals and stores. Below
+//! chunks, tombstones), [`notes`] reads and writes the tags of snapshots, [`forgetting`] removes snapshots, [`pruning`] the packs that none needs any more, as [`tombstones`] say, [`credentials`] lists, adds and removes what opens it, [`blobs`] reads blobs, [`tree`] and [`entries`] read contents and directories, [`mod@write`] seals and stores. Below
 //! this layer there is only ciphertext. What cannot be opened or verified is noted in [`Warnings`] and skipped.
 
 pub mod blobs;
@@ -9,9 +9,12 @@ pub mod credentials;
 pub mod entries;
 pub mod forgetting;
 pub mod init;
+mod merging;
 pub mod metadata;
 pub mod notes;
 pub mod open;
+pub mod pruning;
+pub mod tombstones;
 pub mod tree;
 pub mod warnings;
 pub mod write;
@@ -200,6 +203,21 @@ pub enum RepositoryError {
         /// What is wrong.
         why: String,
     },
+    /// A snapshot that cannot be read, and may need anything.
+    #[error(
+        "snapshot {snapshot} cannot be read ({why}), so it is not known what it needs, and nothing was removed. If it is lost for good, run: obnam prune --give-up {short}", short = snapshot.short()
+    )]
+    Unprunable {
+        /// The snapshot.
+        snapshot: ChunkId,
+        /// Why.
+        why: String,
+    },
+    /// A grace that is too short for other clients.
+    #[error(
+        "other clients back up into this repository too: marked packs have to stay for an hour at least (--grace 1h), so that a backup that runs just now hears of it"
+    )]
+    ShortGrace,
     /// A name that no snapshot has.
     #[error("{0}")]
     NoSnapshot(String),

@@ -207,6 +207,7 @@ pub fn computed() -> Value {
             created: Time { seconds: 1, nanoseconds: 2 },
             grace: 86_400,
             snapshots: None,
+            indexes: None,
         })),
     })
 }

@@ -1,0 +1,22 @@
+//! A clock that goes on while the machine sleeps: a laptop that was shut for a week has not just looked at the store.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// A moment, by the time since the machine was started.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment(Duration);
+
+impl Moment {
+    /// Now.
+    pub fn now() -> Self {
+        let time = clock_gettime(ClockId::Boottime);
+        Moment(Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0)))
+    }
+
+    /// How long ago it was, time asleep included.
+    pub fn elapsed(self) -> Duration {
+        Moment::now().0.saturating_sub(self.0)
+    }
+}

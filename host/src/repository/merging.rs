@@ -1,0 +1,78 @@
+//! Merging: index chunks that take over what stands in others.
+//!
+//! The words of a hostile client must not become the word of a maintainer: a pack is taken over only from the client that
+//! made it, or from a maintainer who has taken it over before, and it keeps its writer, by whom everybody decides whether
+//! to rely on it.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Repository, RepositoryError, tagged};
+use crate::chunk::ChunkId;
+use crate::format::index::{IndexPayload, PackInfo, Record};
+use crate::format::signed::Context;
+use crate::format::{WriterTag, to_cbor};
+
+/// An index chunk is written for this many records (7 MB).
+const RECORDS: usize = 128 << 10;
+
+/// Takes over index payloads and stores them as few index chunks.
+pub(super) struct Merging<'r> {
+    repository: &'r Repository,
+    packs: Vec<PackInfo>,
+    records: Vec<Record>,
+    /// Hashes of the packs' descriptions that stand in index chunks which stay, or were taken over.
+    known: HashSet<blake3::Hash>,
+    /// How many chunks were written.
+    pub(super) written: u64,
+}
+
+impl<'r> Merging<'r> {
+    pub(super) fn new(repository: &'r Repository) -> Self {
+        Merging { repository, packs: Vec::new(), records: Vec::new(), known: HashSet::new(), written: 0 }
+    }
+
+    /// Takes note of a pack in an index chunk that stays.
+    pub(super) fn stays(&mut self, pack: &PackInfo) {
+        self.known.insert(hash(pack));
+    }
+
+    /// Takes over the packs that `keep` wants, with their records.
+    pub(super) fn take(
+        &mut self,
+        signer: &WriterTag,
+        packs: &[PackInfo],
+        records: &[Record],
+        keep: impl Fn(&ChunkId) -> bool,
+    ) -> Result<(), RepositoryError> {
+        let may_quote = self.repository.is_maintainer(signer);
+        if self.records.len() + records.len() > RECORDS {
+            self.flush()?;
+        }
+        let mut places = HashMap::new();
+        for (place, pack) in (0..).zip(packs) {
+            if (may_quote || pack.writer == *signer) && keep(&pack.id) && self.known.insert(hash(pack)) {
+                places.insert(place, u32::try_from(self.packs.len()).unwrap_or(u32::MAX));
+                self.packs.push(pack.clone());
+            }
+        }
+        let taken = records.iter().filter_map(|record| Some(Record { pack: *places.get(&record.pack)?, ..*record }));
+        self.records.extend(taken);
+        Ok(())
+    }
+
+    /// Stores what has been taken over and is in no index chunk yet.
+    pub(super) fn flush(&mut self) -> Result<(), RepositoryError> {
+        if self.packs.is_empty() {
+            return Ok(());
+        }
+        let payload = IndexPayload::new(std::mem::take(&mut self.packs), std::mem::take(&mut self.records));
+        let label = tagged("index", &self.repository.client.tag);
+        self.repository.put_signed(&label, Context::Index, to_cbor(&payload))?;
+        self.written += 1;
+        Ok(())
+    }
+}
+
+fn hash(pack: &PackInfo) -> blake3::Hash {
+    blake3::hash(&to_cbor(pack))
+}

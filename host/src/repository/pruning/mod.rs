@@ -1,0 +1,372 @@
+//! Pruning: packs that no snapshot needs are marked, and removed when their time of grace is over (format section 11).
+//!
+//! Nothing is locked. What makes it safe beside backups of other clients is the order of things, by both sides:
+//!
+//! - The pruning client stores a tombstone that names the packs, waits for the grace (at least [`MIN_GRACE`]), lists all
+//!   snapshots again, and only then removes what still nobody needs: first from the index, then from the store.
+//! - A backup lists tombstones right before it commits, never commits on a list older than half of [`MIN_GRACE`], and
+//!   stores again what has been marked.
+//!
+//! So a snapshot that needs a marked pack was either committed before the second look, which then leaves the pack alone,
+//! or by a backup that knew. A tombstone stays for [`STAYS`] after the last of its packs is gone: a backup that took longer
+//! looks for index chunks that have vanished since it began. Each step may be the last one that is done: whatever
+//! interrupts it, the next run goes on.
+//!
+//! Memory: one record for each pack in the store (about 150 bytes), one index chunk, and the reference list of one snapshot.
+
+mod look;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+pub use look::Look;
+use look::Known;
+
+use super::merging::Merging;
+use super::{Repository, RepositoryError, family};
+use crate::backup::counters::Counter;
+use crate::chunk::{ChunkId, ChunkInfo, Label};
+use crate::format::index::IndexPayload;
+use crate::format::roster::Role;
+use crate::format::signed::Context;
+use crate::format::tombstone::{Forgotten, Tombstone};
+use crate::format::{Time, from_cbor, to_cbor};
+use crate::local::lock::BackupLock;
+use crate::store::RemoveOutcome;
+
+/// How long marked packs stay where other clients back up too, unless the user says it otherwise.
+pub const GRACE: Duration = Duration::from_secs(24 * 3600);
+/// The shortest grace where other clients back up too.
+pub const MIN_GRACE: Duration = Duration::from_secs(3600);
+/// How long a tombstone stays after its packs are gone.
+pub const STAYS: Duration = Duration::from_secs(24 * 3600);
+/// Index chunks of up to this many bytes are small, and merged when there are many of them.
+const SMALL_INDEX: u64 = 1 << 20;
+/// So many small index chunks are many; and so many tombstones that are of no more use but for their records.
+const MANY: usize = 16;
+/// How many chunks are removed at a time, between two looks at whether to stop.
+const AT_ONCE: usize = 256;
+
+/// What to do.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// How long marked packs stay; by default [`GRACE`], or nothing where no other client backs up.
+    pub grace: Option<Duration>,
+    /// Do nothing but look.
+    pub dry_run: bool,
+    /// Beginnings of the ids of snapshots that cannot be read: they are lost, and what only they need may go.
+    pub give_up: Vec<String>,
+}
+
+/// What the caller of a prune watches, and how it ends one.
+#[derive(Default)]
+pub struct Watch {
+    /// Snapshots whose reference lists were read.
+    pub snapshots: Counter,
+    /// Chunks that were removed.
+    pub removed: Counter,
+    /// Set to end it.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Watch {
+    /// A watch whose command ends when this flag is set.
+    pub fn stopped_by(stop: Arc<AtomicBool>) -> Self {
+        Watch { stop, ..Watch::default() }
+    }
+
+    fn check(&self) -> Result<(), RepositoryError> {
+        if self.stop.load(Ordering::Relaxed) { Err(RepositoryError::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// A number of packs, and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// How many.
+    pub packs: u64,
+    /// Bytes in the store.
+    pub bytes: u64,
+}
+
+impl Sum {
+    fn add(&mut self, size: u64) {
+        self.packs += 1;
+        self.bytes += size;
+    }
+}
+
+/// What was found and done; in a dry run, what would be done.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The grace that was applied.
+    pub grace: Duration,
+    /// Snapshots that keep packs alive.
+    pub snapshots: u64,
+    /// Packs in the store.
+    pub all: Sum,
+    /// Packs that snapshots need.
+    pub needed: Sum,
+    /// Bytes in those that no snapshot needs, at most.
+    pub waste: u64,
+    /// Packs that nobody needs and that are too young to be marked: a backup may be about to need them.
+    pub young: Sum,
+    /// Packs that were marked now.
+    pub marked: Sum,
+    /// Packs that were marked before and whose grace is not over.
+    pub waiting: Sum,
+    /// Packs that were marked, and are needed again.
+    pub rescued: Sum,
+    /// Packs that were removed.
+    pub removed: Sum,
+    /// When the store removes those that it does not remove at once (seconds since 1970).
+    pub pending: Option<u64>,
+    /// Index chunks that were replaced.
+    pub indexes_replaced: u64,
+    /// Index chunks that were written instead.
+    pub indexes_written: u64,
+}
+
+impl Repository {
+    /// Removes packs that no snapshot needs, and merges index chunks.
+    pub fn prune(&self, options: &Options, watch: &Watch) -> Result<Report, RepositoryError> {
+        self.require(Role::Maintainer, "prune")?;
+        let grace = options.grace.unwrap_or(if self.writes_alone() { Duration::ZERO } else { GRACE });
+        let alone = grace < MIN_GRACE;
+        if alone && !self.writes_alone() {
+            return Err(RepositoryError::ShortGrace);
+        }
+        // Where nobody else writes, nothing has to be waited for but a backup of this machine.
+        let _lock = if alone { Some(BackupLock::take(&self.state)?) } else { None };
+        let mut pruning = Pruning { repository: self, watch, grace, alone, report: Report::default() };
+        let look = Look::new(self, options, watch)?;
+        pruning.describe(&look);
+        if options.dry_run {
+            pruning.foretell(&look);
+            return Ok(pruning.report);
+        }
+        pruning.bury(&look)?;
+        let marked = pruning.mark(&look)?;
+        if alone && marked {
+            pruning.bury(&Look::new(self, options, watch)?)?;
+        }
+        Ok(pruning.report)
+    }
+
+    /// Whether no other client may back up into this repository.
+    fn writes_alone(&self) -> bool {
+        let mut others = self.roster.members.iter().filter(|member| member.tag != self.client.tag);
+        others.all(|member| member.removed.is_some() || !member.has(Role::Writer))
+    }
+}
+
+struct Pruning<'r> {
+    repository: &'r Repository,
+    watch: &'r Watch,
+    grace: Duration,
+    /// Whether nobody else writes, and no backup of this client runs.
+    alone: bool,
+    report: Report,
+}
+
+impl Pruning<'_> {
+    fn describe(&mut self, look: &Look) {
+        let ripe = self.ripe_packs(look);
+        let report = &mut self.report;
+        report.grace = self.grace;
+        report.snapshots = look.snapshots;
+        for (id, pack) in &look.packs {
+            report.all.add(pack.size);
+            if let Some(live) = look.live.get(id) {
+                report.needed.add(pack.size);
+                report.waste += pack.size.saturating_sub(*live);
+            }
+        }
+        for pack in look.marked.iter().filter_map(|id| look.packs.get(id)) {
+            if look.live.contains_key(&pack.id) {
+                report.rescued.add(pack.size);
+            } else if !ripe.contains(&pack.id) {
+                report.waiting.add(pack.size);
+            }
+        }
+    }
+
+    /// What a run would do.
+    fn foretell(&mut self, look: &Look) {
+        let ripe = self.ripe_packs(look);
+        for id in &ripe {
+            if let Some(pack) = look.packs.get(id).filter(|_| !look.live.contains_key(id)) {
+                self.report.removed.add(pack.size);
+            }
+        }
+        for info in self.unneeded(look) {
+            if self.alone {
+                self.report.removed.add(info.size);
+            } else {
+                self.report.marked.add(info.size);
+            }
+        }
+    }
+
+    /// Whether the grace of a tombstone is over. The word of one who is no maintainer any more removes nothing.
+    fn is_ripe(&self, known: &Known, look: &Look) -> bool {
+        if !self.repository.is_maintainer(&known.signer) {
+            return false;
+        }
+        let grace = Duration::from_secs(known.tombstone.grace);
+        let grace = if self.alone { grace.min(self.grace) } else { grace };
+        look.age(known.since()) >= grace
+    }
+
+    /// The packs that tombstones name whose grace is over.
+    fn ripe_packs(&self, look: &Look) -> HashSet<ChunkId> {
+        let ripe = look.tombstones.iter().filter(|known| self.is_ripe(known, look));
+        ripe.flat_map(|known| known.tombstone.packs.iter().copied()).collect()
+    }
+
+    /// The packs that nobody needs, that no tombstone names, and that are old enough.
+    fn unneeded<'l>(&mut self, look: &'l Look) -> Vec<&'l ChunkInfo> {
+        let is_needed = |pack: &&ChunkInfo| look.live.contains_key(&pack.id) || look.marked.contains(&pack.id);
+        let unneeded = look.packs.values().filter(|pack| !is_needed(pack));
+        let is_old = |pack: &&ChunkInfo| self.alone || pack.stored.is_some_and(|stored| look.age(stored) >= self.grace);
+        let (old, young): (Vec<_>, Vec<_>) = unneeded.partition(is_old);
+        for pack in young {
+            self.report.young.add(pack.size);
+        }
+        old
+    }
+
+    /// Marks what nobody needs. Whether there was something to mark.
+    fn mark(&mut self, look: &Look) -> Result<bool, RepositoryError> {
+        let unneeded = self.unneeded(look);
+        if unneeded.is_empty() {
+            return Ok(false);
+        }
+        self.watch.check()?;
+        self.put(Tombstone {
+            packs: unneeded.iter().map(|pack| pack.id).collect(),
+            created: Time::now(),
+            grace: self.grace.as_secs(),
+            snapshots: None,
+            indexes: None,
+        })?;
+        for pack in unneeded {
+            if !self.alone {
+                self.report.marked.add(pack.size);
+            }
+        }
+        Ok(true)
+    }
+
+    fn put(&self, tombstone: Tombstone) -> Result<(), RepositoryError> {
+        self.repository.put_signed(&family("tombstone"), Context::Tombstone, to_cbor(&tombstone)).map(drop)
+    }
+
+    /// Removes what is marked, still not needed, and has had its grace; the index knows it no more by then.
+    fn bury(&mut self, look: &Look) -> Result<(), RepositoryError> {
+        let ripe = self.ripe_packs(look);
+        let gone: HashSet<ChunkId> = ripe.into_iter().filter(|id| !look.live.contains_key(id)).collect();
+        let doomed: Vec<&ChunkInfo> = gone.iter().filter_map(|id| look.packs.get(id)).collect();
+        let superseded = self.merge_indexes(look, &gone)?;
+        let stays = |known: &&Known| self.stays(known, look);
+        let (_, settled): (Vec<&Known>, Vec<&Known>) = look.tombstones.iter().partition(stays);
+        let count = settled.iter().filter(|known| self.repository.is_maintainer(&known.signer));
+        let records: Vec<Forgotten> =
+            count.flat_map(|known| known.tombstone.snapshots.iter().flatten().cloned()).collect();
+        let is_work = !doomed.is_empty() || !superseded.is_empty() || settled.len() > MANY;
+        if is_work {
+            self.put(Tombstone {
+                packs: doomed.iter().map(|pack| pack.id).collect(),
+                created: Time::now(),
+                grace: 0,
+                snapshots: (!records.is_empty()).then_some(records),
+                indexes: (!superseded.is_empty()).then(|| superseded.iter().map(|info| info.id).collect()),
+            })?;
+        }
+        let of_no_use = |known: &&Known| is_work || known.tombstone.snapshots.iter().flatten().next().is_none();
+        let settled: Vec<&ChunkInfo> = settled.into_iter().filter(of_no_use).map(|known| &known.info).collect();
+        self.remove(&superseded.iter().collect::<Vec<_>>(), |report, _| report.indexes_replaced += 1)?;
+        self.remove(&doomed, |report, size| report.removed.add(size))?;
+        self.remove(&settled, |_, _| ())
+    }
+
+    /// Whether a tombstone has to stay beside the one that is written now, which names what is going: its grace is not over; or what it
+    /// names has just gone, and backups that run have to hear of it.
+    fn stays(&self, known: &Known, look: &Look) -> bool {
+        let Tombstone { packs, indexes, .. } = &known.tombstone;
+        let is_young = look.age(known.since()) < STAYS;
+        if !self.repository.is_maintainer(&known.signer) {
+            let is_waiting = |id: &ChunkId| look.packs.contains_key(id) && !look.live.contains_key(id);
+            return is_young || packs.iter().any(is_waiting);
+        }
+        !self.is_ripe(known, look)
+            || is_young && packs.iter().any(|id| !look.packs.contains_key(id))
+            || indexes.iter().flatten().any(|id| look.is_snapshot(id))
+    }
+
+    /// Index chunks without the packs that are going; small ones become few big ones. Answers with those that are replaced.
+    fn merge_indexes(&mut self, look: &Look, gone: &HashSet<ChunkId>) -> Result<Vec<ChunkInfo>, RepositoryError> {
+        let mut merging = Merging::new(self.repository);
+        let (left, mut candidates): (Vec<&ChunkInfo>, Vec<&ChunkInfo>) =
+            look.listing.indexes.iter().partition(|info| look.superseded.contains(&info.id));
+        let mut replaced: Vec<ChunkInfo> = left.into_iter().cloned().collect();
+        candidates.sort_by_key(|info| std::cmp::Reverse(info.size));
+        let many = candidates.iter().filter(|info| info.size <= SMALL_INDEX).count() > MANY;
+        for info in candidates {
+            self.watch.check()?;
+            // What cannot be used is told by whoever loads the index.
+            let Ok((signer, payload)) = self.repository.signed_payload(info, Context::Index) else { continue };
+            let Ok(payload) = from_cbor::<IndexPayload>(&payload) else { continue };
+            if payload.references.is_some() {
+                let is_old = self.alone || info.stored.is_some_and(|stored| look.age(stored) >= self.grace.max(STAYS));
+                if is_old && !look.pieces.contains(&info.id) {
+                    replaced.push(info.clone());
+                }
+                continue;
+            }
+            let Ok(records) = payload.records() else { continue };
+            let is_small = many && info.size <= SMALL_INDEX;
+            if is_small || payload.packs.iter().any(|pack| gone.contains(&pack.id)) {
+                merging.take(&signer, &payload.packs, &records, |id| !gone.contains(id))?;
+                replaced.push(info.clone());
+            } else {
+                payload.packs.iter().for_each(|pack| merging.stays(pack));
+            }
+        }
+        merging.flush()?;
+        self.report.indexes_written += merging.written;
+        Ok(replaced)
+    }
+
+    /// Removes chunks, some at a time.
+    fn remove(&mut self, chunks: &[&ChunkInfo], count: impl Fn(&mut Report, u64)) -> Result<(), RepositoryError> {
+        for some in chunks.chunks(AT_ONCE) {
+            self.watch.check()?;
+            let remove = |info: &&ChunkInfo| self.repository.store.remove(&info.label, &info.id);
+            for (info, outcome) in some.iter().zip(self.repository.in_parallel(some, remove)) {
+                if let RemoveOutcome::Pending(until) = outcome? {
+                    self.report.pending = self.report.pending.max(Some(until));
+                }
+                self.watch.removed.add(1);
+                count(&mut self.report, info.size);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The labels of packs.
+fn pack_labels() -> [Label; 2] {
+    ["data", "tree"].map(family)
+}
+
+/// When a tombstone began to count, by the store's clock where that is known.
+impl Known {
+    fn since(&self) -> SystemTime {
+        let created = u64::try_from(self.tombstone.created.seconds).ok();
+        let created = created.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+        self.info.stored.or(created).unwrap_or_else(SystemTime::now)
+    }
+}

@@ -1,6 +1,7 @@
 //! What the tests of the library share: a repository in memory, members, trees to back up, and comparisons.
 #![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
+mod faulty;
 mod forger;
 mod report;
 mod restored;
@@ -15,6 +16,7 @@ use obnam::index::Index;
 use obnam::repository::metadata::SnapshotInfo;
 use obnam::repository::{Repository, RepositoryError};
 
+pub use faulty::*;
 pub use forger::*;
 pub use report::*;
 pub use restored::*;

@@ -270,26 +270,36 @@ impl Pruning<'_> {
         let gone: HashSet<ChunkId> = ripe.into_iter().filter(|id| !look.live.contains_key(id)).collect();
         let doomed: Vec<&ChunkInfo> = gone.iter().filter_map(|id| look.packs.get(id)).collect();
         let superseded = self.merge_indexes(look, &gone)?;
-        let stays = |known: &&Known| self.stays(known, look);
-        let (_, settled): (Vec<&Known>, Vec<&Known>) = look.tombstones.iter().partition(stays);
-        let count = settled.iter().filter(|known| self.repository.is_maintainer(&known.signer));
-        let records: Vec<Forgotten> =
-            count.flat_map(|known| known.tombstone.snapshots.iter().flatten().cloned()).collect();
-        let is_work = !doomed.is_empty() || !superseded.is_empty() || settled.len() > MANY;
-        if is_work {
+        if !doomed.is_empty() || !superseded.is_empty() {
             self.put(Tombstone {
                 packs: doomed.iter().map(|pack| pack.id).collect(),
                 created: Time::now(),
                 grace: 0,
-                snapshots: (!records.is_empty()).then_some(records),
+                snapshots: None,
                 indexes: (!superseded.is_empty()).then(|| superseded.iter().map(|info| info.id).collect()),
             })?;
         }
-        let of_no_use = |known: &&Known| is_work || known.tombstone.snapshots.iter().flatten().next().is_none();
-        let settled: Vec<&ChunkInfo> = settled.into_iter().filter(of_no_use).map(|known| &known.info).collect();
+        let settled = self.settled(look)?;
         self.remove(&superseded.iter().collect::<Vec<_>>(), |report, _| report.indexes_replaced += 1)?;
         self.remove(&doomed, |report, size| report.removed.add(size))?;
         self.remove(&settled, |_, _| ())
+    }
+
+    /// The tombstones that are of no more use. Records of what was forgotten stay; many of them become one.
+    fn settled<'l>(&self, look: &'l Look) -> Result<Vec<&'l ChunkInfo>, RepositoryError> {
+        let settled: Vec<&Known> = look.tombstones.iter().filter(|known| !self.stays(known, look)).collect();
+        let has_records = |known: &&Known| {
+            self.repository.is_maintainer(&known.signer) && known.tombstone.snapshots.iter().flatten().next().is_some()
+        };
+        let (records, mut others): (Vec<&Known>, Vec<&Known>) = settled.into_iter().partition(has_records);
+        if records.len() > MANY {
+            let all: Vec<Forgotten> =
+                records.iter().flat_map(|known| known.tombstone.snapshots.iter().flatten().cloned()).collect();
+            let (packs, created) = (Vec::new(), Time::now());
+            self.put(Tombstone { packs, created, grace: 0, snapshots: Some(all), indexes: None })?;
+            others.extend(records);
+        }
+        Ok(others.into_iter().map(|known| &known.info).collect())
     }
 
     /// Whether a tombstone has to stay beside the one that is written now, which names what is going: its grace is not over; or what it

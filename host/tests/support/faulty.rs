@@ -1,0 +1,134 @@
+//! Stores that do something else than they are told.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use obnam::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
+use obnam::store::memory::MemoryStore;
+use obnam::store::{ChunkStore, Finding, ListPage, PutOutcome, RemoveOutcome, StoreError, StoreErrorKind};
+
+/// A store whose user dies at some change: it may still be made, and nothing works behind it.
+pub struct Mortal {
+    inner: Arc<MemoryStore>,
+    /// How many changes are made before.
+    left: AtomicI64,
+    /// Whether the last one is made too.
+    completes: bool,
+}
+
+impl Mortal {
+    /// Dies with change number `changes`, counted from 0.
+    pub fn new(inner: Arc<MemoryStore>, changes: usize, completes: bool) -> Self {
+        Mortal { inner, left: AtomicI64::new(changes as i64), completes }
+    }
+
+    /// Whether it came to that.
+    pub fn is_dead(&self) -> bool {
+        self.left.load(Ordering::SeqCst) < 0
+    }
+
+    fn alive(&self) -> Result<(), StoreError> {
+        if self.is_dead() { Err(StoreError::new(StoreErrorKind::Other, "dead")) } else { Ok(()) }
+    }
+
+    fn change<T>(&self, change: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let left = self.left.fetch_sub(1, Ordering::SeqCst);
+        if left > 0 || left == 0 && self.completes {
+            let done = change();
+            return if left > 0 { done } else { self.alive().and(done) };
+        }
+        self.left.store(-1, Ordering::SeqCst);
+        self.alive().map(|()| unreachable!())
+    }
+}
+
+impl ChunkStore for Mortal {
+    fn init(&self) -> Result<(), StoreError> {
+        self.inner.init()
+    }
+    fn open(&self) -> Result<(), StoreError> {
+        self.alive()
+    }
+    fn put(&self, label: &Label, id: &ChunkId, bytes: Bytes) -> Result<PutOutcome, StoreError> {
+        self.change(|| self.inner.put(label, id, bytes))
+    }
+    fn get(&self, label: &Label, id: &ChunkId, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        self.alive()?;
+        self.inner.get(label, id, range)
+    }
+    fn stat(&self, label: &Label, id: &ChunkId) -> Result<ChunkInfo, StoreError> {
+        self.alive()?;
+        self.inner.stat(label, id)
+    }
+    fn list_page(&self, filter: &LabelFilter, after: Option<&str>) -> Result<ListPage, StoreError> {
+        self.alive()?;
+        self.inner.list_page(filter, after)
+    }
+    fn remove(&self, label: &Label, id: &ChunkId) -> Result<RemoveOutcome, StoreError> {
+        self.change(|| self.inner.remove(label, id))
+    }
+    fn check(&self) -> Result<Vec<Finding>, StoreError> {
+        self.inner.check()
+    }
+    fn parallelism(&self) -> usize {
+        1
+    }
+}
+
+/// A store during whose n-th put something else happens: its user sleeps meanwhile.
+pub struct Sleepy<F> {
+    inner: Arc<MemoryStore>,
+    puts: AtomicUsize,
+    at: usize,
+    meanwhile: F,
+}
+
+impl<F: Fn() + Send + Sync> Sleepy<F> {
+    /// `meanwhile` happens before put number `at`, counted from 0.
+    pub fn new(inner: Arc<MemoryStore>, at: usize, meanwhile: F) -> Self {
+        Sleepy { inner, puts: AtomicUsize::new(0), at, meanwhile }
+    }
+}
+
+impl<F: Fn() + Send + Sync> ChunkStore for Sleepy<F> {
+    fn init(&self) -> Result<(), StoreError> {
+        self.inner.init()
+    }
+    fn open(&self) -> Result<(), StoreError> {
+        self.inner.open()
+    }
+    fn put(&self, label: &Label, id: &ChunkId, bytes: Bytes) -> Result<PutOutcome, StoreError> {
+        if self.puts.fetch_add(1, Ordering::SeqCst) == self.at {
+            (self.meanwhile)();
+        }
+        self.inner.put(label, id, bytes)
+    }
+    fn get(&self, label: &Label, id: &ChunkId, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        self.inner.get(label, id, range)
+    }
+    fn stat(&self, label: &Label, id: &ChunkId) -> Result<ChunkInfo, StoreError> {
+        self.inner.stat(label, id)
+    }
+    fn list_page(&self, filter: &LabelFilter, after: Option<&str>) -> Result<ListPage, StoreError> {
+        self.inner.list_page(filter, after)
+    }
+    fn remove(&self, label: &Label, id: &ChunkId) -> Result<RemoveOutcome, StoreError> {
+        self.inner.remove(label, id)
+    }
+    fn check(&self) -> Result<Vec<Finding>, StoreError> {
+        self.inner.check()
+    }
+    fn parallelism(&self) -> usize {
+        1
+    }
+}
+
+/// Time passes: everything in the store was stored so much earlier.
+pub fn pass(store: &MemoryStore, time: Duration) {
+    for (_, stored) in store.chunks.lock().unwrap().values_mut() {
+        *stored -= time;
+    }
+}

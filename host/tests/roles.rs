@@ -206,7 +206,8 @@ fn only_maintainers_forget() {
     assert!(matches!(refused, RepositoryError::NotAllowed { action: "forget snapshots" }), "{refused}");
     // A record that it signs all the same makes nothing vanish.
     let gone = Forgotten { id: snapshots[0], client: all[0].snapshot.client, sequence: 1, previous: None };
-    let payload = Tombstone { packs: vec![], created: Time::now(), grace: 0, snapshots: Some(vec![gone]), indexes: None };
+    let payload =
+        Tombstone { packs: vec![], created: Time::now(), grace: 0, snapshots: Some(vec![gone]), indexes: None };
     writer.put_signed(&label("tombstone"), Context::Tombstone, to_cbor(&payload)).unwrap();
     let repository = world.open();
     let listing = repository.listing().unwrap();

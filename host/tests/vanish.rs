@@ -84,7 +84,6 @@ fn backup_while(world: &World, path: &Path, files: u64, meanwhile: impl FnOnce()
         force: false,
         stream: None,
         checkpoints: None,
-        index_lasts: backup::INDEX_LASTS,
     };
     let watch = Watch::default();
     thread::scope(|scope| {

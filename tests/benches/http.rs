@@ -111,11 +111,8 @@ fn label() -> Label {
 }
 
 fn plugin(access: &Access, cache: &Path) -> PluginStore {
-    let keys = [
-        ("access-key-id", &access.access_key),
-        ("secret-access-key", &access.secret_key),
-        ("region", &access.region),
-    ];
+    let keys =
+        [("access-key-id", &access.access_key), ("secret-access-key", &access.secret_key), ("region", &access.region)];
     let spec = StoreSpec {
         options: keys.map(|(name, value)| (name.to_owned(), value.clone())).into(),
         cache_dir: Some(cache.to_owned()),

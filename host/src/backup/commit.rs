@@ -1,6 +1,5 @@
 //! The commit: all packs are durable; now the index chunk, unless it is small, and last the snapshot.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{Outcome, Shared, statistics};
@@ -55,14 +54,16 @@ impl Chain {
 /// No commit on a list of tombstones that is older than this: half of the shortest grace that packs have (format section 11).
 const FRESH: Duration = Duration::from_secs(pruning::MIN_GRACE.as_secs() / 2);
 
-/// Commits what has been stored so far; `None` if packs that it relies on have been marked for removal meanwhile, or removed, or if it
-/// took so long that this is not known any more.
+/// Commits what has been stored so far; `None` if packs that it relies on have been marked for removal meanwhile, or if it took so long that
+/// this is not known any more.
 pub fn commit(shared: &Shared<'_>, root: Content, partial: bool) -> Result<Option<Outcome>, RepositoryError> {
     let Shared { repository, options, watch, session, .. } = shared;
     let mut chain = shared.chain.lock().expect("no panic while the lock is held");
     let references = session.references()?;
     let looked = Moment::now();
-    if !is_safe(shared, &references)? {
+    session.is_in_time()?;
+    let tombstoned = repository.tombstoned()?;
+    if references.iter().any(|reference| tombstoned.contains(&reference.pack)) {
         return Ok(None);
     }
     let needed: Vec<ChunkId> = references.iter().map(|reference| reference.pack).collect();
@@ -119,23 +120,6 @@ pub fn commit(shared: &Shared<'_>, root: Content, partial: bool) -> Result<Optio
         pieces: snapshot.references.pieces.clone().unwrap_or_default(),
     };
     Ok(Some(Outcome { id: stored.id, snapshot }))
-}
-
-/// Whether none of the packs is marked for removal, or gone. Tombstones are listed before index chunks: those of packs that are gone stay
-/// for a day, and what has been removed since a backup that takes longer began shows by an index chunk that is not there any more.
-fn is_safe(shared: &Shared<'_>, references: &[Reference]) -> Result<bool, RepositoryError> {
-    let Shared { repository, options, looked, relied, .. } = shared;
-    let tombstoned = repository.tombstoned()?;
-    if references.iter().any(|reference| tombstoned.contains(&reference.pack)) {
-        return Ok(false);
-    }
-    if looked.elapsed() < options.index_lasts {
-        return Ok(true);
-    }
-    let listing = repository.listing()?;
-    let listed: HashSet<ChunkId> = listing.indexes.iter().chain(&listing.snapshots).map(|info| info.id).collect();
-    let superseded = &repository.buried(&listing).indexes;
-    Ok(relied.iter().all(|id| listed.contains(id) && !superseded.contains(id)))
 }
 
 /// Writes a reference list; pieces that the snapshot before has too are not written again.

@@ -9,10 +9,11 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 
+use crate::clock::Moment;
 use crate::format::index::{IndexPayload, PackInfo, Record};
 use crate::format::signed::Context;
 use crate::format::{Fields, from_cbor, to_cbor};
-use crate::repository::{Repository, RepositoryError, tagged};
+use crate::repository::{Repository, RepositoryError, pruning, tagged};
 
 const MAGIC: &[u8; 8] = b"OBNAMJNL";
 /// An index chunk is written for this many records, as during a backup.
@@ -91,7 +92,7 @@ fn read(bytes: &[u8]) -> Vec<(PackInfo, Vec<Record>)> {
 /// Writes index chunks for the packs that a backup which was cut off has left, as far as they are still there.
 pub fn recover(repository: &Repository) -> Result<(), RepositoryError> {
     let Ok(bytes) = std::fs::read(path(repository)) else { return Ok(()) };
-    let found = read(&bytes);
+    let (found, looked) = (read(&bytes), Moment::now());
     let there = repository.in_parallel(&found, |(pack, _)| {
         let label = pack.label.parse().ok()?;
         repository.store.stat(&label, &pack.id).ok().filter(|info| info.size == pack.size)
@@ -102,17 +103,23 @@ pub fn recover(repository: &Repository) -> Result<(), RepositoryError> {
         packs.push(pack);
         records.extend(of_pack.into_iter().map(|record| Record { pack: number, ..record }));
         if records.len() >= SEGMENT {
-            write(repository, &mut packs, &mut records)?;
+            write(repository, &mut packs, &mut records, looked)?;
         }
     }
     if !packs.is_empty() {
-        write(repository, &mut packs, &mut records)?;
+        write(repository, &mut packs, &mut records, looked)?;
     }
     let _ = std::fs::remove_file(path(repository));
     Ok(())
 }
 
-fn write(repository: &Repository, packs: &mut Vec<PackInfo>, records: &mut Vec<Record>) -> Result<(), RepositoryError> {
+fn write(
+    repository: &Repository,
+    packs: &mut Vec<PackInfo>,
+    records: &mut Vec<Record>,
+    looked: Moment,
+) -> Result<(), RepositoryError> {
+    pruning::is_in_time(looked)?;
     tracing::info!("{} packs of a backup that was cut off are taken over", packs.len());
     let payload = IndexPayload::new(std::mem::take(packs), std::mem::take(records));
     repository.put_signed(&tagged("index", &repository.client.tag), Context::Index, to_cbor(&payload))?;

@@ -51,8 +51,8 @@ use upload::Uploads;
 use walk::Sink;
 
 use crate::chunk::ChunkId;
-use crate::clock::Moment;
 use crate::chunker::KeyedGear;
+use crate::clock::Moment;
 use crate::format::Time;
 use crate::format::blob::BlobHasher;
 use crate::format::content::Content;
@@ -61,16 +61,13 @@ use crate::format::snapshot::{RawPath, Snapshot, Statistics};
 use crate::local::lock::BackupLock;
 use crate::problem::Problems;
 use crate::repository::metadata::{Listing, SnapshotInfo};
-use crate::repository::{Repository, RepositoryError, pruning};
+use crate::repository::{Repository, RepositoryError};
 use crate::select::Selection;
 
 /// Files waiting between walker and workers, and events between walker and assembler.
 const QUEUE: usize = 1024;
 /// Tries when packs that a backup relies on are marked for removal while it runs.
 const MAX_TRIES: usize = 3;
-
-/// Tombstones stay for a day after their packs are gone, so an index that is younger holds nothing that has vanished unnoticed.
-pub const INDEX_LASTS: Duration = pruning::STAYS;
 
 /// What to back up, and what to say about it.
 pub struct Options {
@@ -90,8 +87,6 @@ pub struct Options {
     pub stream: Option<Stream>,
     /// How often to make a partial snapshot.
     pub checkpoints: Option<Duration>,
-    /// How old the index may be at the commit, before it is asked for once more: [`INDEX_LASTS`].
-    pub index_lasts: Duration,
 }
 
 impl Options {
@@ -179,10 +174,6 @@ struct Shared<'a> {
     state: StateWriter,
     chain: Mutex<Chain>,
     started: Time,
-    /// When the index was listed.
-    looked: Moment,
-    /// The chunks that the index comes from.
-    relied: Vec<ChunkId>,
     /// Large files that are being cut: their pieces may still come.
     large: AtomicUsize,
     /// The first failure that ends the backup.
@@ -271,12 +262,11 @@ fn prepare<'a>(
     let keys = repository.sealing_keys();
     let parameters = &repository.roster.parameters;
     let malformed = |why| RepositoryError::Malformed { what: "the repository's parameters".into(), why };
-    let relied = index.runs.iter().flat_map(|run| run.covered()).collect();
     Ok(Shared {
         repository,
         options,
         watch,
-        session: Session::new(repository, index, &repository.buried(listing).packs)?,
+        session: Session::new(repository, index, &repository.buried(listing).packs, looked)?,
         hasher: BlobHasher::new(&keys.blob_id),
         chunker: KeyedGear::new(&keys.chunker, parameters).map_err(malformed)?,
         packers: Packers::new(parameters),
@@ -284,8 +274,6 @@ fn prepare<'a>(
         state: StateWriter::create(repository, options, started)?,
         chain: Mutex::new(Chain::new(repository, snapshots)?),
         started,
-        looked,
-        relied,
         large: AtomicUsize::new(0),
         failure: Mutex::default(),
         failed: AtomicBool::new(false),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::chunk::ChunkId;
+use crate::clock::Moment;
 use crate::format::WriterTag;
 use crate::format::blob::BlobId;
 use crate::format::index::{IndexPayload, PackInfo, Record};
@@ -20,7 +21,7 @@ use crate::format::snapshot::Reference;
 use crate::format::to_cbor;
 use crate::index::Index;
 use crate::index::run::{Run, Segment, merge};
-use crate::repository::{Repository, RepositoryError, tagged};
+use crate::repository::{Repository, RepositoryError, pruning, tagged};
 
 use super::journal::Journal;
 
@@ -91,6 +92,8 @@ struct Pending {
 /// See the head of this module.
 pub struct Session {
     tag: WriterTag,
+    /// When index and tombstones were listed.
+    looked: Moment,
     runs: RwLock<Vec<UsedRun>>,
     claims: Vec<Mutex<HashSet<BlobId>>>,
     pending: Mutex<Pending>,
@@ -98,8 +101,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that may rely on the packs in the index that trusted members have listed, but not on these.
-    pub fn new(repository: &Repository, index: Index, tombstoned: &HashSet<ChunkId>) -> Result<Self, RepositoryError> {
+    /// A session that may rely on the packs in the index that trusted members have made, but not on these.
+    pub fn new(
+        repository: &Repository,
+        index: Index,
+        tombstoned: &HashSet<ChunkId>,
+        looked: Moment,
+    ) -> Result<Self, RepositoryError> {
         let (me, roster) = (repository.member(), &repository.roster);
         let keys = repository.sealing_keys();
         let may_use = |pack: &crate::index::IndexedPack| {
@@ -111,6 +119,7 @@ impl Session {
         let runs = index.runs.into_iter().map(|run| UsedRun::new(run, may_use)).collect::<Result<_, _>>()?;
         Ok(Session {
             tag: repository.client.tag,
+            looked,
             runs: RwLock::new(runs),
             claims: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
             pending: Mutex::new(Pending {
@@ -178,7 +187,13 @@ impl Session {
         if pending.packs.is_empty() { Ok(()) } else { self.write_index(repository, &mut pending) }
     }
 
+    /// Refuses to go on when the tombstones of what it relies on, or has stored itself, may have come and gone.
+    pub fn is_in_time(&self) -> Result<(), RepositoryError> {
+        pruning::is_in_time(self.looked)
+    }
+
     fn write_index(&self, repository: &Repository, pending: &mut Pending) -> Result<(), RepositoryError> {
+        self.is_in_time()?;
         let payload = pending.take();
         let stored = repository.put_signed(&tagged("index", &self.tag), Context::Index, to_cbor(&payload))?;
         pending.journal.clear();

@@ -16,7 +16,7 @@ use super::{Failure, Global, dry_run, exit, interrupt};
 use crate::backup::counters::{Counters, Current};
 use crate::backup::roots::{Roots, absolute};
 use crate::backup::stream::{CommandOutput, Stream};
-use crate::backup::{INDEX_LASTS, Options, Outcome, Watch, run as back_up};
+use crate::backup::{Options, Outcome, Watch, run as back_up};
 use crate::format::entry::{Entry, EntryType};
 use crate::local::Dirs;
 
@@ -122,7 +122,6 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         checkpoints: Some(arguments.checkpoint_interval)
             .filter(|minutes| *minutes > 0.0)
             .and_then(|minutes| Duration::try_from_secs_f64(minutes * 60.0).ok()),
-        index_lasts: INDEX_LASTS,
     };
     let mut watch = Watch::stopped_by(interrupt::flag());
     if arguments.dry_run {

@@ -99,7 +99,7 @@ fn repository(error: &RepositoryError) -> (u8, &'static str) {
     match error {
         RepositoryError::Store(error) => store(error),
         RepositoryError::Local(error) => local(error),
-        RepositoryError::Index(_) | RepositoryError::Stream { .. } => (1, "other"),
+        RepositoryError::Index(_) | RepositoryError::Stream { .. } | RepositoryError::TooLong => (1, "other"),
         RepositoryError::NotThere { .. } => (10, "no-repository"),
         RepositoryError::Exists { .. } | RepositoryError::Foreign { .. } => (ALREADY_THERE, "already-initialised"),
         RepositoryError::NoAccess { .. }

@@ -32,7 +32,7 @@ const MOST_SIMULATED: usize = 100_000;
 ///
 /// Without any rule those of the profile count (key `keep`).
 ///
-/// What only the forgotten snapshots needed stays stored for now. This needs a client with the role maintainer.
+/// What only the forgotten snapshots needed stays stored until obnam prune removes it. This needs a client with the role maintainer.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   obnam forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --keep-yearly all --dry-run

@@ -61,8 +61,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         return Err(Failure::Input(format!("--give-up {short}: give at least 4 digits of the snapshot's id")));
     }
     let repository = global.repository()?;
-    let options =
-        Options { grace: arguments.grace, dry_run: arguments.dry_run, give_up: arguments.give_up.clone() };
+    let options = Options { grace: arguments.grace, dry_run: arguments.dry_run, give_up: arguments.give_up.clone() };
     let report = prune(&repository, &options, output)?;
     let warnings = repository.warnings.all();
     output.warnings(&warnings);
@@ -141,7 +140,11 @@ fn show(report: &Report, dry_run: bool, output: &mut Output) -> Result<(), Failu
         let (replaced, written) = (report.indexes_replaced, report.indexes_written);
         output.summary(format!("{} replaced by {written}", count(replaced, "index chunk", "index chunks")))?;
     }
-    output.summary(format!("{} {would}removed{}", sum(&report.removed), if dry_run { "; nothing was done" } else { "" }))?;
+    output.summary(format!(
+        "{} {would}removed{}",
+        sum(&report.removed),
+        if dry_run { "; nothing was done" } else { "" }
+    ))?;
     if let Some(until) = report.pending {
         output.summary(format!("the server removes them by {}", time(until).to_local()))?;
     }

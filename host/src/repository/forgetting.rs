@@ -5,8 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::metadata::{Listing, SnapshotInfo};
 use super::merging::Merging;
+use super::metadata::{Listing, SnapshotInfo};
 use super::{ChunkName, Repository, RepositoryError, family, tagged};
 use crate::chunk::{ChunkId, ChunkInfo, Label};
 use crate::format::index::IndexPayload;
@@ -55,7 +55,7 @@ impl Repository {
             .collect();
         let (again, first): (Vec<_>, Vec<_>) = doomed.iter().copied().partition(|info| info.forgotten);
         if !first.is_empty() {
-            self.keep_indexes(&first)?;
+            self.keep_indexes(&first, listing)?;
             self.record(&first)?;
         }
         let gone: HashSet<ChunkId> = doomed.iter().map(|info| info.id).collect();
@@ -78,8 +78,8 @@ impl Repository {
 
     /// Stores index chunks with the parts of the index that stand in these snapshots: other snapshots may rely on the same packs. One
     /// that cannot be used was never of use for anybody.
-    fn keep_indexes(&self, snapshots: &[&SnapshotInfo]) -> Result<(), RepositoryError> {
-        let mut merging = Merging::new(self);
+    fn keep_indexes(&self, snapshots: &[&SnapshotInfo], listing: &Listing) -> Result<(), RepositoryError> {
+        let mut merging = Merging::new(self, listing.looked);
         for info in snapshots {
             let Some(payload) = &info.snapshot.index else { continue };
             let payload = from_cbor::<IndexPayload>(payload).and_then(|payload| Ok((payload.records()?, payload)));

@@ -6,8 +6,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Repository, RepositoryError, tagged};
+use super::{Repository, RepositoryError, pruning, tagged};
 use crate::chunk::ChunkId;
+use crate::clock::Moment;
 use crate::format::index::{IndexPayload, PackInfo, Record};
 use crate::format::signed::Context;
 use crate::format::{WriterTag, to_cbor};
@@ -22,13 +23,15 @@ pub(super) struct Merging<'r> {
     records: Vec<Record>,
     /// Hashes of the packs' descriptions that stand in index chunks which stay, or were taken over.
     known: HashSet<blake3::Hash>,
+    /// When what is taken over was listed.
+    looked: Moment,
     /// How many chunks were written.
     pub(super) written: u64,
 }
 
 impl<'r> Merging<'r> {
-    pub(super) fn new(repository: &'r Repository) -> Self {
-        Merging { repository, packs: Vec::new(), records: Vec::new(), known: HashSet::new(), written: 0 }
+    pub(super) fn new(repository: &'r Repository, looked: Moment) -> Self {
+        Merging { repository, packs: Vec::new(), records: Vec::new(), known: HashSet::new(), looked, written: 0 }
     }
 
     /// Takes note of a pack in an index chunk that stays.
@@ -65,6 +68,7 @@ impl<'r> Merging<'r> {
         if self.packs.is_empty() {
             return Ok(());
         }
+        pruning::is_in_time(self.looked)?;
         let payload = IndexPayload::new(std::mem::take(&mut self.packs), std::mem::take(&mut self.records));
         let label = tagged("index", &self.repository.client.tag);
         self.repository.put_signed(&label, Context::Index, to_cbor(&payload))?;

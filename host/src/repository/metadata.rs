@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::tombstones::Buried;
 use super::{ChunkName, Repository, RepositoryError, family};
 use crate::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
+use crate::clock::Moment;
 use crate::format::header::Header;
 use crate::format::index::IndexPayload;
 use crate::format::roster::{Member, Role};
@@ -48,7 +49,7 @@ impl SnapshotInfo {
 }
 
 /// The snapshots, index chunks, notes and tombstones of a repository, as listed at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Listing {
     /// Chunks with a label `snapshot.TAG`.
     pub snapshots: Vec<ChunkInfo>,
@@ -58,6 +59,8 @@ pub struct Listing {
     pub notes: Vec<ChunkInfo>,
     /// Chunks with the label `tombstone`.
     pub tombstones: Vec<ChunkInfo>,
+    /// When it was begun.
+    pub(crate) looked: Moment,
     /// What those say, once it was read.
     pub(super) buried: OnceLock<Buried>,
 }
@@ -116,12 +119,13 @@ impl Repository {
 
     /// Lists snapshots, index chunks, notes and tombstones, all at once: each list is a round trip to the store.
     pub fn listing(&self) -> Result<Listing, RepositoryError> {
+        let looked = Moment::now();
         let families = ["snapshot", "index", "note"].map(|name| LabelFilter::Family(family(name)));
         let filters: Vec<_> = families.into_iter().chain([LabelFilter::Exactly(family("tombstone"))]).collect();
         let mut lists = self.in_parallel(&filters, |filter| self.store.list(filter)).into_iter();
         let mut next = || lists.next().expect("there is a list for each filter");
         let (snapshots, indexes, notes, tombstones) = (next()?, next()?, next()?, next()?);
-        Ok(Listing { snapshots, indexes, notes, tombstones, buried: OnceLock::new() })
+        Ok(Listing { snapshots, indexes, notes, tombstones, looked, buried: OnceLock::new() })
     }
 
     /// Reads and verifies snapshots, oldest first. What cannot be used is warned about and left out, and so is history

@@ -213,6 +213,11 @@ pub enum RepositoryError {
         /// Why.
         why: String,
     },
+    /// So long that nobody remembers what was removed meanwhile.
+    #[error(
+        "this has taken more than 45 days, time asleep included, and what was removed meanwhile is not known any more; run it again"
+    )]
+    TooLong,
     /// A grace that is too short for other clients.
     #[error(
         "other clients back up into this repository too: marked packs have to stay for an hour at least (--grace 1h), so that a backup that runs just now hears of it"

@@ -146,7 +146,7 @@ fn tombstones_count_only_from_maintainers() {
         created: obnam::format::Time::now(),
         grace: 1000,
         snapshots: None,
-            indexes: None,
+        indexes: None,
     };
     let id = repository.put_signed(&label("tombstone"), Context::Tombstone, to_cbor(&payload)).unwrap().id;
     assert!(scene.world.open().tombstoned().unwrap().is_empty());

@@ -45,7 +45,6 @@ pub fn options(path: &Path) -> backup::Options {
         force: false,
         stream: None,
         checkpoints: None,
-        index_lasts: backup::INDEX_LASTS,
     }
 }
 

@@ -45,9 +45,8 @@ pub struct Look {
 impl Look {
     pub(super) fn new(repository: &Repository, options: &Options, watch: &Watch) -> Result<Self, RepositoryError> {
         all_keys(repository)?;
-        let packs = repository.in_parallel(&pack_labels(), |label| {
-            repository.store.list(&LabelFilter::Exactly(label.clone()))
-        });
+        let packs =
+            repository.in_parallel(&pack_labels(), |label| repository.store.list(&LabelFilter::Exactly(label.clone())));
         let packs = packs.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
         let packs: BTreeMap<ChunkId, ChunkInfo> = packs.map(|info| (info.id, info)).collect();
         let listing = repository.listing()?;
@@ -155,7 +154,9 @@ fn all_keys(repository: &Repository) -> Result<(), RepositoryError> {
 fn tombstones(repository: &Repository, listing: &Listing) -> Vec<Known> {
     let read = repository.in_parallel(&listing.tombstones, |info| repository.tombstone(info));
     let usable = listing.tombstones.iter().zip(read);
-    usable.filter_map(|(info, read)| read.ok().map(|(signer, tombstone)| Known { info: info.clone(), signer, tombstone })).collect()
+    usable
+        .filter_map(|(info, read)| read.ok().map(|(signer, tombstone)| Known { info: info.clone(), signer, tombstone }))
+        .collect()
 }
 
 fn is_given_up(options: &Options, id: &ChunkId) -> bool {
@@ -175,7 +176,8 @@ fn snapshots(
         match repository.snapshot(info) {
             // Of a client that was removed.
             Ok(_) => {}
-            Err(RepositoryError::Unusable { why, .. }) if !matches!(why, FormatError::TooNew(_) | FormatError::Cbor(_)) => {}
+            Err(RepositoryError::Unusable { why, .. })
+                if !matches!(why, FormatError::TooNew(_) | FormatError::Cbor(_)) => {}
             // Somebody has forgotten it meanwhile.
             Err(RepositoryError::Store(error)) if error.kind == StoreErrorKind::NotFound => {}
             Err(why) => return Err(RepositoryError::Unprunable { snapshot: info.id, why: why.to_string() }),

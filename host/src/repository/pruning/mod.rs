@@ -8,9 +8,10 @@
 //!   stores again what has been marked.
 //!
 //! So a snapshot that needs a marked pack was either committed before the second look, which then leaves the pack alone,
-//! or by a backup that knew. A tombstone stays for [`STAYS`] after the last of its packs is gone: a backup that took longer
-//! looks for index chunks that have vanished since it began. Each step may be the last one that is done: whatever
-//! interrupts it, the next run goes on.
+//! or by a backup that knew. A tombstone stays for [`STAYS`] after the last of its packs is gone, and nobody stores
+//! an index chunk or a snapshot that is made of what was listed more than [`LONGEST`] ago: whoever sleeps in the middle of
+//! something and wakes up still hears of it, and index entries that somebody brings back are dropped by the next prune.
+//! Each step may be the last one that is done: whatever interrupts it, the next run goes on.
 //!
 //! Memory: one record for each pack in the store (about 150 bytes), one index chunk, and the reference list of one snapshot.
 
@@ -21,13 +22,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-pub use look::Look;
 use look::Known;
+pub use look::Look;
 
 use super::merging::Merging;
 use super::{Repository, RepositoryError, family};
 use crate::backup::counters::Counter;
 use crate::chunk::{ChunkId, ChunkInfo, Label};
+use crate::clock::Moment;
 use crate::format::index::IndexPayload;
 use crate::format::roster::Role;
 use crate::format::signed::Context;
@@ -41,7 +43,9 @@ pub const GRACE: Duration = Duration::from_secs(24 * 3600);
 /// The shortest grace where other clients back up too.
 pub const MIN_GRACE: Duration = Duration::from_secs(3600);
 /// How long a tombstone stays after its packs are gone.
-pub const STAYS: Duration = Duration::from_secs(24 * 3600);
+pub const STAYS: Duration = Duration::from_secs(90 * 24 * 3600);
+/// The longest time between listing index chunks and tombstones, and storing what was made of them.
+pub const LONGEST: Duration = Duration::from_secs(STAYS.as_secs() / 2);
 /// Index chunks of up to this many bytes are small, and merged when there are many of them.
 const SMALL_INDEX: u64 = 1 << 20;
 /// So many small index chunks are many; and so many tombstones that are of no more use but for their records.
@@ -318,7 +322,7 @@ impl Pruning<'_> {
 
     /// Index chunks without the packs that are going; small ones become few big ones. Answers with those that are replaced.
     fn merge_indexes(&mut self, look: &Look, gone: &HashSet<ChunkId>) -> Result<Vec<ChunkInfo>, RepositoryError> {
-        let mut merging = Merging::new(self.repository);
+        let mut merging = Merging::new(self.repository, look.listing.looked);
         let (left, mut candidates): (Vec<&ChunkInfo>, Vec<&ChunkInfo>) =
             look.listing.indexes.iter().partition(|info| look.superseded.contains(&info.id));
         let mut replaced: Vec<ChunkInfo> = left.into_iter().cloned().collect();
@@ -330,7 +334,7 @@ impl Pruning<'_> {
             let Ok((signer, payload)) = self.repository.signed_payload(info, Context::Index) else { continue };
             let Ok(payload) = from_cbor::<IndexPayload>(&payload) else { continue };
             if payload.references.is_some() {
-                let is_old = self.alone || info.stored.is_some_and(|stored| look.age(stored) >= self.grace.max(STAYS));
+                let is_old = self.alone || info.stored.is_some_and(|stored| look.age(stored) >= LONGEST);
                 if is_old && !look.pieces.contains(&info.id) {
                     replaced.push(info.clone());
                 }
@@ -365,6 +369,11 @@ impl Pruning<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses to make an index chunk or a snapshot of what was listed too long ago.
+pub(crate) fn is_in_time(looked: Moment) -> Result<(), RepositoryError> {
+    if looked.elapsed() < LONGEST { Ok(()) } else { Err(RepositoryError::TooLong) }
 }
 
 /// The labels of packs.

@@ -1,0 +1,215 @@
+//! A repository against a model: two clients back up, forget and prune in any order, die in the middle, or sleep through what the other one
+//! does. Whatever they do, each snapshot that was committed and not forgotten comes back as its source was, and in the end all space is freed.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use obnam::chunk::ChunkId;
+use obnam::format::roster::Role;
+use obnam::repository::open::open;
+use obnam::repository::pruning::{Options, Watch};
+use obnam::repository::{Repository, RepositoryError};
+use obnam::store::ChunkStore;
+use proptest::prelude::*;
+use support::*;
+
+/// What a client does.
+#[derive(Debug, Clone)]
+enum Deed {
+    /// Changes some files and backs up.
+    BackUp { seed: u64 },
+    /// Forgets those of all snapshots whose bit is set.
+    Forget { which: u64 },
+    /// Prunes.
+    Prune,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// One client does something.
+    Do(usize, Deed),
+    /// It dies with this change to the store, which is made or not.
+    Die(usize, Deed, usize, bool),
+    /// It falls asleep before it stores something, and the other one does this meanwhile, with hours between.
+    Sleep(usize, Deed, usize, Vec<(u8, Deed)>),
+    /// Hours pass.
+    Pass(u8),
+}
+
+fn deeds() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        3 => (0..6u64).prop_map(|seed| Deed::BackUp { seed }),
+        2 => any::<u64>().prop_map(|which| Deed::Forget { which }),
+        3 => Just(Deed::Prune),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let client = || 0..2usize;
+    prop_oneof![
+        4 => (client(), deeds()).prop_map(|(client, deed)| Step::Do(client, deed)),
+        2 => (client(), deeds(), 0..12usize, any::<bool>())
+            .prop_map(|(client, deed, change, completes)| Step::Die(client, deed, change, completes)),
+        2 => (client(), deeds(), 0..6usize, prop::collection::vec((0..60u8, deeds()), 1..4))
+            .prop_map(|(client, deed, put, others)| Step::Sleep(client, deed, put, others)),
+        3 => (1..60u8).prop_map(Step::Pass),
+    ]
+}
+
+/// The repository, and what it should hold.
+struct Model {
+    world: World,
+    other: Party,
+    sources: [PathBuf; 2],
+    /// What each snapshot has to bring back.
+    snapshots: Mutex<BTreeMap<ChunkId, (usize, Tree)>>,
+}
+
+impl Model {
+    fn new() -> Arc<Self> {
+        let world = World::new();
+        let other = world.party("other");
+        world.admit(vec![(&other, vec![Role::Writer, Role::Reader, Role::Maintainer], None)]);
+        let sources = ["one", "two"].map(|name| world.source(name, &[("shared", noise(99, 20_000))]));
+        Arc::new(Model { world, other, sources, snapshots: Mutex::default() })
+    }
+
+    fn open(&self, client: usize, store: Arc<dyn ChunkStore>) -> Result<Repository, RepositoryError> {
+        let (name, secret) = if client == 0 { ("first", &self.world.secret) } else { ("other", &self.other.secret) };
+        open(self.world.place_of(store, name), secret, Some(self.world.made.repository))
+    }
+
+    fn forget(&self, repository: &Repository, which: u64) -> Result<(), RepositoryError> {
+        let listing = repository.listing()?;
+        let snapshots = repository.snapshots(&listing)?;
+        let newest = Repository::newest_of_clients(&snapshots);
+        let chosen = snapshots
+            .iter()
+            .enumerate()
+            .filter(|(place, info)| which >> (place % 64) & 1 == 1 && !newest.contains(&info.id));
+        let doomed: HashSet<ChunkId> = chosen.map(|(_, info)| info.id).collect();
+        // Whether it ends well or not, they may be gone from now on.
+        self.snapshots.lock().unwrap().retain(|id, _| !doomed.contains(id));
+        repository.forget(&listing, &snapshots, &doomed).map(drop)
+    }
+
+    fn run(&self, client: usize, deed: &Deed, store: Arc<dyn ChunkStore>) -> Result<(), RepositoryError> {
+        let repository = self.open(client, store)?;
+        match deed {
+            Deed::BackUp { seed } => {
+                let source = &self.sources[client];
+                fs::write(source.join(format!("file-{}", seed % 3)), noise(*seed, 12_000)).unwrap();
+                let expected = tree(source);
+                let outcome = try_backup(&repository, source)?;
+                self.snapshots.lock().unwrap().insert(outcome.id, (client, expected));
+                Ok(())
+            }
+            Deed::Forget { which } => self.forget(&repository, *which),
+            Deed::Prune => repository.prune(&Options::default(), &Watch::default()).map(drop),
+        }
+    }
+
+    fn step(self: &Arc<Self>, step: &Step) {
+        let store = &self.world.store;
+        match step {
+            Step::Pass(hours) => pass(store, Duration::from_secs(u64::from(*hours) * 3600)),
+            Step::Do(client, deed) => self.run(*client, deed, store.clone()).unwrap(),
+            Step::Die(client, deed, change, completes) => {
+                let mortal = Arc::new(Mortal::new(store.clone(), *change, *completes));
+                let ended = self.run(*client, deed, mortal.clone());
+                assert_eq!(ended.is_err(), mortal.is_dead(), "{ended:?}");
+                self.adopt(*client);
+            }
+            Step::Sleep(client, deed, put, others) => {
+                let (model, awake, others) = (self.clone(), 1 - client, others.clone());
+                let meanwhile = move || {
+                    for (hours, deed) in &others {
+                        pass(&model.world.store, Duration::from_secs(u64::from(*hours) * 3600));
+                        model.run(awake, deed, model.world.store.clone()).unwrap();
+                    }
+                };
+                self.run(*client, deed, Arc::new(Sleepy::new(store.clone(), *put, meanwhile))).unwrap();
+            }
+        }
+        self.check();
+    }
+
+    /// A backup that died may have committed all the same.
+    fn adopt(&self, client: usize) {
+        let expected = tree(&self.sources[client]);
+        let path = self.sources[client].to_str().unwrap().as_bytes().to_vec();
+        let repository = self.world.open_fresh();
+        let snapshots = load(&repository).0;
+        let newest =
+            snapshots.iter().filter(|info| info.snapshot.paths[0].0 == path).max_by_key(|info| info.snapshot.sequence);
+        if let Some(info) = newest {
+            self.snapshots.lock().unwrap().entry(info.id).or_insert((client, expected));
+        }
+    }
+
+    /// Every snapshot that is neither forgotten nor half gone comes back.
+    fn check(&self) {
+        let repository = self.world.open_fresh();
+        let (listed, index) = load(&repository);
+        let living: BTreeMap<ChunkId, _> =
+            listed.iter().filter(|info| !info.forgotten).map(|info| (info.id, info)).collect();
+        let mut snapshots = self.snapshots.lock().unwrap();
+        for (id, (client, expected)) in &*snapshots {
+            let info = living.get(id).unwrap_or_else(|| panic!("snapshot {id} of client {client} has vanished"));
+            let restored = restore_root(&repository, &index, &info.snapshot.root);
+            assert_eq!(restored.problems, [], "{id}");
+            assert!(tree(&restored.at(&self.sources[*client])) == *expected, "{id} is not as its source was");
+        }
+        // Of those that were to be forgotten when their client died, some may be left.
+        snapshots.retain(|id, _| living.contains_key(id));
+        let report = check(&repository, false);
+        assert_eq!(report.errors(), 0, "{:#?}", report.findings);
+    }
+
+    /// In the end only what the newest snapshots need is left.
+    fn end(&self) {
+        let store = &self.world.store;
+        for deed in [Deed::BackUp { seed: 100 }, Deed::Forget { which: u64::MAX }] {
+            for client in [0, 1] {
+                self.run(client, &deed, store.clone()).unwrap();
+            }
+        }
+        for _ in 0..4 {
+            pass(store, Duration::from_secs(50 * 3600));
+            self.run(0, &Deed::BackUp { seed: 101 }, store.clone()).unwrap();
+            self.run(0, &Deed::Forget { which: u64::MAX }, store.clone()).unwrap();
+            self.run(0, &Deed::Prune, store.clone()).unwrap();
+        }
+        self.check();
+        let repository = self.world.open_fresh();
+        let living: Vec<_> = load(&repository).0.into_iter().filter(|info| !info.forgotten).collect();
+        assert_eq!(living.len(), 2);
+        let needed: BTreeSet<ChunkId> =
+            living.iter().flat_map(|info| repository.references(&info.snapshot).unwrap()).map(|one| one.pack).collect();
+        let left = ["data", "tree"].iter().flat_map(|of| self.world.chunks(of)).map(|(_, id, _)| id);
+        // The last prune has marked what the backup before it made useless.
+        let marked = repository.tombstoned().unwrap();
+        let left: BTreeSet<ChunkId> = left.filter(|id| needed.contains(id) || !marked.contains(id)).collect();
+        let young = left.difference(&needed).count();
+        assert!(young <= 6, "{young} packs that nobody needs are left");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn snapshots_survive_everything(steps in prop::collection::vec(steps(), 1..14)) {
+        let model = Model::new();
+        for step in &steps {
+            model.step(step);
+        }
+        model.end();
+    }
+}

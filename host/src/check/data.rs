@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, SystemTime};
 
-use super::{Check, Severity, place_key};
+use super::{Check, Part, Severity, place_key};
 use crate::format::FormatError;
 use crate::format::header::Header;
 use crate::format::index::Record;
@@ -15,10 +16,14 @@ use crate::repository::blobs::{open_header, pack_label};
 use crate::repository::{ChunkName, RepositoryError};
 
 impl Check<'_> {
-    /// Reads every chunk in the store.
-    pub(super) fn data(&self, index: &Index) -> Result<(), RepositoryError> {
+    /// Reads the chunks of this part, but for those that were verified within `max_age`. Returns how many there were.
+    pub(super) fn data(&self, index: &Index, part: Part, max_age: Option<Duration>) -> Result<usize, RepositoryError> {
         let counts = records_per_pack(index)?;
-        let names: Vec<&ChunkName> = self.listed.keys().collect();
+        let names = {
+            let verified = self.verified.lock().expect("no panic while the lock is held");
+            part.choose(self.listed.iter().map(|(name, size)| (name, *size)), &verified, max_age)
+        };
+        self.watch.total.add(names.iter().map(|name| self.listed[*name]).sum());
         let next = AtomicUsize::new(0);
         let threads = self.repository.store.parallelism().min(names.len().max(1));
         thread::scope(|scope| {
@@ -29,15 +34,28 @@ impl Check<'_> {
                         if self.watch.stop.load(Ordering::Relaxed) {
                             break;
                         }
-                        self.chunk(name, index, &counts, &mut opener);
+                        let is_good = self.chunk(name, index, &counts, &mut opener);
+                        let mut verified = self.verified.lock().expect("no panic while the lock is held");
+                        if is_good {
+                            verified.note(name.id, SystemTime::now());
+                        } else {
+                            verified.forget(&name.id);
+                        }
                     }
                 });
             }
         });
-        if self.watch.stop.load(Ordering::Relaxed) { Err(RepositoryError::Interrupted) } else { Ok(()) }
+        if self.watch.stop.load(Ordering::Relaxed) { Err(RepositoryError::Interrupted) } else { Ok(names.len()) }
     }
 
-    fn chunk(&self, name: &ChunkName, index: &Index, counts: &HashMap<ChunkName, usize>, opener: &mut BlobOpener) {
+    /// Reads one chunk. Whether it is good.
+    fn chunk(
+        &self,
+        name: &ChunkName,
+        index: &Index,
+        counts: &HashMap<ChunkName, usize>,
+        opener: &mut BlobOpener,
+    ) -> bool {
         let is_pack = matches!(name.label.as_str(), "data" | "tree");
         let expected = counts.get(name).copied().unwrap_or(0);
         let indexed = expected > 0;
@@ -50,14 +68,15 @@ impl Check<'_> {
                 if indexed {
                     self.salvage(name, index, opener);
                 }
-                return;
+                return false;
             }
         };
         self.watch.chunks.add(1);
         self.watch.bytes.add(bytes.len() as u64);
         if !is_pack || !self.repository.can_read() {
-            return;
+            return true;
         }
+        let bad = || self.bad_places.lock().expect("no panic while the lock is held").iter().any(|place| place.0 == *name);
         match self.pack(name, &bytes, opener) {
             Ok(places) if right_records(name, &places, index) < expected => {
                 let wrong = self.wrong_records(name, &places, index);
@@ -65,7 +84,7 @@ impl Check<'_> {
                     format!("the index names {wrong} blobs in it that are not there: a damaged or forged index chunk");
                 self.report(Severity::Warning, "index-wrong", Some(name), message);
             }
-            Ok(_) => {}
+            Ok(_) => return !bad(),
             Err(why) => {
                 let severity = if indexed { Severity::Error } else { Severity::Warning };
                 self.report(
@@ -79,6 +98,7 @@ impl Check<'_> {
                 }
             }
         }
+        false
     }
 
     /// Verifies all blobs of a pack. Returns where they stand.

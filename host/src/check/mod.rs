@@ -5,18 +5,24 @@
 //! and ignored.
 
 mod data;
+mod part;
 mod structure;
+mod verified;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+pub use part::Part;
 use serde::Serialize;
+use verified::Verified;
 
 use crate::backup::counters::Counter;
-use crate::chunk::LabelFilter;
+use crate::chunk::{ChunkId, LabelFilter};
 use crate::format::blob::BlobId;
 use crate::format::pack::BlobPlace;
+use crate::format::WriterTag;
 use crate::repository::tree::with_deep_stack;
 use crate::repository::{ChunkName, Repository, RepositoryError};
 
@@ -41,8 +47,23 @@ pub struct Finding {
     pub chunk: Option<String>,
     /// The file, with its snapshot in front, where it is about one.
     pub path: Option<String>,
+    /// Who wrote the chunk, by the index: the client's name, or its tag.
+    pub writer: Option<String>,
+    /// How many files and directories the chunk has taken with it.
+    pub files: Option<usize>,
+    /// What to do about it.
+    pub next: Option<String>,
     /// A sentence for people.
     pub message: String,
+}
+
+/// What to look at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// The part of the chunks that is read.
+    pub read_data: Option<Part>,
+    /// Do not read again what this machine has read and found good within this time.
+    pub max_age: Option<Duration>,
 }
 
 /// What the caller of a check watches, and how it ends one.
@@ -82,9 +103,18 @@ pub struct Report {
     pub chunks: usize,
     /// Bytes in the store.
     pub bytes: u64,
+    /// Chunks that were to be read, and were not: another part, or read lately.
+    pub unread: usize,
+    /// Where blobs should stand that do not open there.
+    bad_places: HashSet<PlaceKey>,
 }
 
 impl Report {
+    /// Whether a blob was read and does not open where it should stand.
+    pub fn is_bad(&self, pack: &ChunkName, place: &BlobPlace) -> bool {
+        self.bad_places.contains(&place_key(pack, place))
+    }
+
     /// How many findings are errors.
     pub fn errors(&self) -> usize {
         self.findings.iter().filter(|finding| finding.severity == Severity::Error).count()
@@ -104,6 +134,12 @@ struct Check<'a> {
     /// The chunks in the store and their sizes. The same bytes may stand under several labels.
     listed: BTreeMap<ChunkName, u64>,
     findings: Mutex<BTreeSet<Finding>>,
+    /// Who made a pack, by the index.
+    writers: BTreeMap<ChunkId, WriterTag>,
+    /// The files that each pack has taken with it.
+    affected: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    /// What this machine has read and found good.
+    verified: Mutex<Verified>,
     /// Packs that are there and whole, as far as was looked.
     good_packs: HashSet<ChunkName>,
     /// Places where the index or a directory says that a blob stands, but where it did not open.
@@ -117,7 +153,7 @@ impl Check<'_> {
             Some(chunk) => format!("{chunk}: {message}"),
             None => message,
         };
-        self.insert(Finding { severity, code, chunk, path: None, message });
+        self.insert(Finding { severity, code, chunk, path: None, writer: None, files: None, next: None, message });
     }
 
     fn insert(&self, finding: Finding) {
@@ -125,8 +161,8 @@ impl Check<'_> {
     }
 }
 
-/// Checks a repository; with `read_data`, every byte of it.
-pub fn run(repository: &Repository, read_data: bool, watch: &Watch) -> Result<Report, RepositoryError> {
+/// Checks a repository.
+pub fn run(repository: &Repository, options: &Options, watch: &Watch) -> Result<Report, RepositoryError> {
     let all = repository.store.list(&LabelFilter::All)?;
     let (chunks, bytes) = (all.len(), all.iter().map(|info| info.size).sum());
     let listed = all.into_iter().map(|info| (ChunkName { label: info.label, id: info.id }, info.size)).collect();
@@ -135,6 +171,9 @@ pub fn run(repository: &Repository, read_data: bool, watch: &Watch) -> Result<Re
         watch,
         listed,
         findings: Mutex::default(),
+        writers: BTreeMap::new(),
+        affected: Mutex::default(),
+        verified: Mutex::new(Verified::load(repository.state_dir())),
         good_packs: HashSet::new(),
         bad_places: Mutex::default(),
     };
@@ -143,15 +182,18 @@ pub fn run(repository: &Repository, read_data: bool, watch: &Watch) -> Result<Re
     let index = repository.load_index(&listing)?;
     check.own_chunks();
     let packs = check.packs(&index, repository.buried(&listing))?;
-    if read_data {
-        watch.total.add(bytes);
-        check.data(&index)?;
+    let mut unread = 0;
+    if let Some(part) = options.read_data {
+        let read = check.data(&index, part, options.max_age);
+        check.remember();
+        unread = chunks - read?;
     }
     check.history(&snapshots, repository.buried(&listing));
     // What they need may be gone before they are.
     snapshots.retain(|info| !info.forgotten);
     with_deep_stack(|| check.trees(&snapshots, &index))??;
-    let mut findings = check.findings.into_inner().expect("no panic while the lock is held");
+    let bad_places = std::mem::take(&mut *check.bad_places.lock().expect("no panic while the lock is held"));
+    let mut findings = check.findings();
     for warning in repository.warnings.all() {
         // History that was there and is not any more is lost; all else was ignored.
         let lost = warning.code.starts_with("history") || warning.code == "credential-missing";
@@ -160,8 +202,52 @@ pub fn run(repository: &Repository, read_data: bool, watch: &Watch) -> Result<Re
             code: warning.code,
             chunk: warning.chunk,
             path: None,
+            writer: None,
+            files: None,
+            next: None,
             message: warning.message,
         });
     }
-    Ok(Report { findings, snapshots: snapshots.len(), packs, chunks, bytes })
+    Ok(Report { findings, snapshots: snapshots.len(), packs, chunks, bytes, unread, bad_places })
+}
+
+impl Check<'_> {
+    /// What was found, each with what it means and what to do.
+    fn findings(self) -> BTreeSet<Finding> {
+        let affected = self.affected.into_inner().expect("no panic while the lock is held");
+        let findings = self.findings.into_inner().expect("no panic while the lock is held");
+        let name = |tag: &WriterTag| match self.repository.roster.member(tag) {
+            Some(member) => member.name.clone(),
+            None => tag.to_string(),
+        };
+        let complete = |finding: Finding| {
+            let Some(chunk) = &finding.chunk else { return finding };
+            let id = chunk.split_once('/').and_then(|(_, id)| id.parse().ok());
+            let writer = id.and_then(|id: ChunkId| self.writers.get(&id)).map(name);
+            let files = writer.is_some().then(|| affected.get(chunk).map_or(0, BTreeSet::len));
+            let next = (finding.severity == Severity::Error).then(|| advice(finding.code)).flatten();
+            Finding { writer, files, next: next.map(str::to_owned), ..finding }
+        };
+        findings.into_iter().map(complete).collect()
+    }
+
+    /// Remembers what was read and found good. A failure costs time at the next check.
+    fn remember(&self) {
+        let there: HashSet<ChunkId> = self.listed.keys().map(|name| name.id).collect();
+        let verified = self.verified.lock().expect("no panic while the lock is held");
+        if let Err(error) = verified.save(self.repository.state_dir(), |id| there.contains(id)) {
+            tracing::info!("what was verified is not remembered: {error}");
+        }
+    }
+}
+
+/// What to do about an error.
+fn advice(code: &str) -> Option<&'static str> {
+    match code {
+        "pack-missing" | "pack-size" => Some("obnam repair index, then obnam backup where the files are"),
+        "chunk-damaged" | "blob-damaged" | "pack-unusable" => {
+            Some("obnam repair index --read-data, then obnam backup where the files are")
+        }
+        _ => None,
+    }
 }

@@ -60,6 +60,7 @@ impl Check<'_> {
             let Ok(label) = pack_label(&pack) else { continue };
             let name = ChunkName { label, id };
             named.insert(name.clone());
+            self.writers.insert(id, pack.info.writer);
             match self.listed.get(&name) {
                 Some(size) if *size == pack.info.size => {
                     good.insert(name);
@@ -158,8 +159,20 @@ impl Walk<'_> {
             code: "file-damaged",
             chunk: None,
             path: Some(path),
+            writer: None,
+            files: None,
+            next: None,
             message,
         });
+    }
+
+    /// Whatever is lost here is lost with the packs that should hold this blob.
+    fn blame(&self, blob: &BlobId, path: &std::path::Path) {
+        let path = format!("{}:{}", self.snapshot, path.display());
+        let mut affected = self.check.affected.lock().expect("no panic while the lock is held");
+        for pack in self.reader.index.locations(blob).filter_map(|location| location.pack().ok()) {
+            affected.entry(format!("{}/{}", pack.info.label, pack.info.id)).or_default().insert(path.clone());
+        }
     }
 
     /// Returns whether nothing below is lost.
@@ -194,6 +207,7 @@ impl Walk<'_> {
             let piece = match reader.read(BlobKind::Tree, &item.id) {
                 Ok(piece) => piece,
                 Err(why) => {
+                    self.blame(&item.id, path);
                     self.lost(path, format!("part of the directory is lost: {why}"));
                     whole = false;
                     continue;
@@ -243,12 +257,16 @@ impl Walk<'_> {
             for item in items {
                 if depth == 0 {
                     if let Err(why) = self.data_blob(&item) {
+                        self.blame(&item.id, path);
                         self.lost(path, why);
                         return false;
                     }
                     continue;
                 }
-                let list = self.reader.read(BlobKind::List, &item.id).map_err(|why| why.to_string());
+                let list = self.reader.read(BlobKind::List, &item.id).map_err(|why| {
+                    self.blame(&item.id, path);
+                    why.to_string()
+                });
                 let below = list.and_then(|list| {
                     let items = decode_items(&list).map(Iterator::collect);
                     items.and_then(|items| add_up(items, item.size)).map_err(|why| why.to_string())

@@ -25,6 +25,7 @@ mod output;
 mod plugin;
 mod progress;
 mod prune;
+mod repair;
 mod restore;
 mod select;
 mod settings;
@@ -161,6 +162,7 @@ enum Command {
     Tag(tag::Arguments),
     Forget(Box<forget::Arguments>),
     Prune(prune::Arguments),
+    Repair(repair::Arguments),
     Ls(ls::Arguments),
     Find(find::Arguments),
     Diff(diff::Arguments),
@@ -186,6 +188,7 @@ impl Command {
             Command::Tag(_) => "tag",
             Command::Forget(_) => "forget",
             Command::Prune(_) => "prune",
+            Command::Repair(_) => "repair index",
             Command::Ls(_) => "ls",
             Command::Find(_) => "find",
             Command::Diff(_) => "diff",
@@ -243,6 +246,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Tag(arguments) => tag::run(global, arguments, output),
         Command::Forget(arguments) => forget::run(global, arguments, output),
         Command::Prune(arguments) => prune::run(global, arguments, output),
+        Command::Repair(arguments) => repair::run(global, arguments, output),
         Command::Ls(arguments) => ls::run(global, arguments, output),
         Command::Find(arguments) => find::run(global, arguments, output),
         Command::Diff(arguments) => diff::run(global, arguments, output),

@@ -80,7 +80,7 @@ impl Repository {
     /// that cannot be used was never of use for anybody.
     fn keep_indexes(&self, snapshots: &[&SnapshotInfo], listing: &Listing) -> Result<(), RepositoryError> {
         let mut merging = Merging::new(self, listing.looked);
-        for info in snapshots {
+        for info in snapshots.iter().filter(|info| !self.buried(listing).indexes.contains(&info.id)) {
             let Some(payload) = &info.snapshot.index else { continue };
             let payload = from_cbor::<IndexPayload>(payload).and_then(|payload| Ok((payload.records()?, payload)));
             match payload {

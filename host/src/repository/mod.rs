@@ -1,7 +1,7 @@
 //! The typed layer: a repository, opened with one client's keys.
 //!
 //! [`init`] makes one, [`open`] opens one, [`metadata`] reads what is sealed under the metadata key (snapshots, index
-//! chunks, tombstones), [`notes`] reads and writes the tags of snapshots, [`forgetting`] removes snapshots, [`pruning`] the packs that none needs any more, as [`tombstones`] say, [`credentials`] lists, adds and removes what opens it, [`blobs`] reads blobs, [`tree`] and [`entries`] read contents and directories, [`mod@write`] seals and stores. Below
+//! chunks, tombstones), [`notes`] reads and writes the tags of snapshots, [`forgetting`] removes snapshots, [`pruning`] the packs that none needs any more, as [`tombstones`] say, [`repairing`] mends the index, [`credentials`] lists, adds and removes what opens it, [`blobs`] reads blobs, [`tree`] and [`entries`] read contents and directories, [`mod@write`] seals and stores. Below
 //! this layer there is only ciphertext. What cannot be opened or verified is noted in [`Warnings`] and skipped.
 
 pub mod blobs;
@@ -14,6 +14,7 @@ pub mod metadata;
 pub mod notes;
 pub mod open;
 pub mod pruning;
+pub mod repairing;
 pub mod tombstones;
 pub mod tree;
 pub mod warnings;

@@ -5,7 +5,8 @@ use obnam::repository::Repository;
 
 /// Checks.
 pub fn check(repository: &Repository, read_data: bool) -> Report {
-    check::run(repository, read_data, &check::Watch::default()).unwrap()
+    let options = check::Options { read_data: read_data.then_some(check::Part::All), max_age: None };
+    check::run(repository, &options, &check::Watch::default()).unwrap()
 }
 
 /// The findings as (severity, code, chunk).

@@ -377,7 +377,7 @@ pub(crate) fn is_in_time(looked: Moment) -> Result<(), RepositoryError> {
 }
 
 /// The labels of packs.
-fn pack_labels() -> [Label; 2] {
+pub(super) fn pack_labels() -> [Label; 2] {
     ["data", "tree"].map(family)
 }
 

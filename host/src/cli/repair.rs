@@ -1,0 +1,89 @@
+//! `obnam repair`: what can be set right where something was lost.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::output::{Output, count, size};
+use super::progress::{State, shown};
+use super::{Failure, Global, exit, interrupt};
+use crate::check::{Options, Part, Watch, run as look_through};
+use crate::repository::ChunkName;
+
+/// Set right what check has found.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Index(Index),
+}
+
+/// Drop index entries that lead nowhere, and index packs that no index names.
+///
+/// Nothing is destroyed: packs stay as they are, and restore goes on to bring back what is intact. The next backup stores again what was
+/// lost, where the files are still there. This needs a client with the roles reader and maintainer.
+#[derive(Debug, Args)]
+struct Index {
+    /// Read every chunk, and drop the entries of blobs that do not open
+    #[arg(long)]
+    read_data: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+}
+
+pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
+    let What::Index(arguments) = &arguments.what;
+    let repository = global.repository()?;
+    let watch = Watch::stopped_by(interrupt::flag());
+    let look = || {
+        let total = Some(watch.total.get()).filter(|&total| total > 0);
+        let text = format!("{}, {}", count(watch.chunks.get(), "chunk", "chunks"), size(watch.bytes.get()));
+        State { bytes: (watch.bytes.get(), total), text, ..State::default() }
+    };
+    let repair = shown(output, look, || {
+        let options = Options { read_data: arguments.read_data.then_some(Part::All), max_age: None };
+        let report = if arguments.read_data { Some(look_through(&repository, &options, &watch)?) } else { None };
+        let is_bad = |name: &ChunkName, place: &_| report.as_ref().is_some_and(|report| report.is_bad(name, place));
+        repository.repair_index(&is_bad, arguments.dry_run)
+    })?;
+    let names = |chunks: &std::collections::BTreeSet<ChunkName>| {
+        chunks.iter().map(|name| format!("{}/{}", name.label, name.id)).collect::<Vec<_>>()
+    };
+    let (missing, found) = (names(&repair.missing), names(&repair.found));
+    let warnings = repository.warnings.all();
+    output.warnings(&warnings);
+    if output.json {
+        let result = json!({
+            "dry_run": arguments.dry_run,
+            "missing": missing,
+            "dropped": repair.dropped,
+            "found": found,
+            "indexes_replaced": repair.replaced,
+            "indexes_written": repair.written,
+        });
+        output.document("ok", &warnings, result)?;
+        return Ok(exit::OK);
+    }
+    for name in &missing {
+        output.line(format!("{name} is missing or cut short: the index does not name it any more"))?;
+    }
+    for name in &found {
+        output.line(format!("{name} is good, and in the index now"))?;
+    }
+    output.summary(format!(
+        "{} and {} dropped, {} found{}",
+        count(missing.len() as u64, "pack", "packs"),
+        count(repair.dropped, "entry of a damaged blob", "entries of damaged blobs"),
+        count(found.len() as u64, "pack", "packs"),
+        if arguments.dry_run { "; nothing was done" } else { "" }
+    ))?;
+    if !missing.is_empty() || repair.dropped > 0 {
+        output.summary("run obnam backup where the files are: it stores again what is lost and still there")?;
+    }
+    output.flush()?;
+    Ok(exit::OK)
+}

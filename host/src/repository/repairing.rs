@@ -1,0 +1,146 @@
+//! Repairing the index: entries that lead nowhere go, and packs that no index chunk names come in.
+//!
+//! Nothing is destroyed: packs stay as they are, and what an index chunk said of good ones stands in another one afterwards. The next
+//! backup stores again what nobody has any more, where the files are still there.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::blobs::{open_header, pack_label};
+use super::merging::Merging;
+use super::metadata::Listing;
+use super::pruning::pack_labels;
+use super::{ChunkName, Repository, RepositoryError, family};
+use crate::chunk::{ChunkInfo, LabelFilter};
+use crate::format::header::Header;
+use crate::format::index::{PackInfo, Record};
+use crate::format::pack::{BlobOpener, BlobPlace, read_directory};
+use crate::format::roster::Role;
+use crate::format::signed::Context;
+use crate::format::tombstone::Tombstone;
+use crate::format::{FormatError, Time, to_cbor};
+use crate::index::IndexedPack;
+
+/// What a repair has done, or would do.
+#[derive(Debug, Default)]
+pub struct Repair {
+    /// Packs that the index named and that are not there, or not as long as it says.
+    pub missing: BTreeSet<ChunkName>,
+    /// Entries of blobs that are not good where they should be, in packs that are there.
+    pub dropped: u64,
+    /// Packs that no index chunk named, all of whose blobs are good.
+    pub found: BTreeSet<ChunkName>,
+    /// Index chunks, and indexes of snapshots, that were replaced.
+    pub replaced: u64,
+    /// Index chunks that were written instead.
+    pub written: u64,
+}
+
+impl Repository {
+    /// Repairs the index. `is_bad` says of which blobs it is known that they do not open.
+    pub fn repair_index(
+        &self,
+        is_bad: &(dyn Fn(&ChunkName, &BlobPlace) -> bool + Sync),
+        dry_run: bool,
+    ) -> Result<Repair, RepositoryError> {
+        self.require(Role::Maintainer, "repair the index")?;
+        let listing = self.listing()?;
+        // Listed later than the index: what that names is there, or gone.
+        let mut packs = HashMap::new();
+        for label in pack_labels() {
+            let listed = self.store.list(&LabelFilter::Exactly(label))?;
+            packs.extend(listed.into_iter().map(|info| (ChunkName { label: info.label.clone(), id: info.id }, info)));
+        }
+        let mut repair = Repair::default();
+        let mut merging = Merging::new(self, listing.looked);
+        let mut named = BTreeSet::new();
+        let mut replaced: Vec<&ChunkInfo> = Vec::new();
+        let superseded = &self.buried(&listing).indexes;
+        let all = listing.indexes.iter().chain(&listing.snapshots).filter(|info| !superseded.contains(&info.id));
+        for info in all {
+            // What cannot be used is told by whoever loads the index.
+            let Ok(segment) = self.segment(&info) else { continue };
+            let name = |pack: &PackInfo| {
+                let pack = IndexedPack { info: pack.clone(), signer: segment.signer };
+                pack_label(&pack).map(|label| ChunkName { label, id: pack.info.id })
+            };
+            let names = segment.packs.iter().map(name).collect::<Result<Vec<_>, FormatError>>();
+            let Ok(names) = names else { continue };
+            let is_missing = |(name, pack): (&ChunkName, &PackInfo)| {
+                packs.get(name).is_none_or(|info: &ChunkInfo| info.size != pack.size)
+            };
+            let gone: Vec<bool> = names.iter().zip(&segment.packs).map(is_missing).collect();
+            let is_wrong = |record: &&Record| is_bad(&names[record.pack as usize], &record.place);
+            let wrong = segment.records.iter().filter(is_wrong).filter(|record| !gone[record.pack as usize]).count();
+            for (name, gone) in names.iter().zip(&gone) {
+                if *gone { repair.missing.insert(name.clone()) } else { named.insert(name.clone()) };
+            }
+            if wrong == 0 && !gone.contains(&true) {
+                segment.packs.iter().for_each(|pack| merging.stays(pack));
+                continue;
+            }
+            repair.dropped += wrong as u64;
+            replaced.push(info);
+            let good: Vec<Record> = segment.records.iter().filter(|record| !is_wrong(record)).copied().collect();
+            let ids: BTreeSet<_> =
+                names.iter().zip(&gone).filter(|(_, gone)| !**gone).map(|(name, _)| name.id).collect();
+            if !dry_run {
+                merging.take(&segment.signer, &segment.packs, &good, |id| ids.contains(id))?;
+            }
+        }
+        let buried = &self.buried(&listing).packs;
+        let unnamed = packs.values().filter(|info| !buried.contains(&info.id));
+        let unnamed: Vec<&ChunkInfo> =
+            unnamed.filter(|info| !named.contains(&ChunkName { label: info.label.clone(), id: info.id })).collect();
+        for (info, read) in unnamed.iter().zip(self.in_parallel(&unnamed, |info| self.vouch_for(info))) {
+            let Ok((pack, records)) = read else { continue };
+            repair.found.insert(ChunkName { label: info.label.clone(), id: info.id });
+            if !dry_run {
+                merging.take(&self.client.tag, &[pack], &records, |_| true)?;
+            }
+        }
+        repair.replaced = replaced.len() as u64;
+        if !dry_run {
+            merging.flush()?;
+            repair.written = merging.written;
+            self.replace(&listing, &replaced)?;
+        }
+        Ok(repair)
+    }
+
+    /// The index chunks, and those of snapshots, are of no use any more; the former are removed.
+    fn replace(&self, listing: &Listing, replaced: &[&ChunkInfo]) -> Result<(), RepositoryError> {
+        if replaced.is_empty() {
+            return Ok(());
+        }
+        let indexes = Some(replaced.iter().map(|info| info.id).collect());
+        let tombstone = Tombstone { packs: Vec::new(), created: Time::now(), grace: 0, snapshots: None, indexes };
+        self.put_signed(&family("tombstone"), Context::Tombstone, to_cbor(&tombstone))?;
+        let is_index = |info: &&&ChunkInfo| listing.indexes.iter().any(|index| index.id == info.id);
+        let chunks: Vec<&ChunkInfo> = replaced.iter().filter(is_index).copied().collect();
+        let removed = self.in_parallel(&chunks, |info| self.store.remove(&info.label, &info.id));
+        removed.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(())
+    }
+
+    /// Reads a pack that nobody has indexed. This client puts its name to it, so every blob in it has to be what it is called.
+    fn vouch_for(&self, info: &ChunkInfo) -> Result<(PackInfo, Vec<Record>), RepositoryError> {
+        let unusable = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
+        let bytes = self.store.get(&info.label, &info.id, None)?;
+        let header = Header::parse(&bytes).map_err(unusable)?;
+        let pack = open_header(self, &info.label, &header).map_err(unusable)?;
+        let places = read_directory(&bytes, &header, &pack.cipher).map_err(unusable)?;
+        let mut opener = BlobOpener::default();
+        for place in &places {
+            let piece = &bytes[place.offset as usize..(place.offset + place.stored) as usize];
+            opener.open(&pack.cipher, &pack.hasher, place, piece).map_err(unusable)?;
+        }
+        let pack = PackInfo {
+            label: info.label.to_string(),
+            id: info.id,
+            size: bytes.len() as u64,
+            header: header.bytes().to_vec(),
+            writer: self.client.tag,
+        };
+        Ok((pack, places.into_iter().map(|place| Record { pack: 0, place }).collect()))
+    }
+}

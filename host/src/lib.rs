@@ -13,7 +13,8 @@ pub mod check;
 pub use obnam_chunk as chunk;
 pub mod chunker;
 pub mod cli;
-mod clock;
+#[doc(hidden)]
+pub mod clock;
 pub mod config;
 pub mod credential;
 pub mod crypto;

@@ -54,7 +54,8 @@ fn deeds() -> impl Strategy<Value = Deed> {
 
 /// What the other one does while a client sleeps: most often what could hurt it.
 fn meanwhile() -> impl Strategy<Value = Vec<(u8, Deed)>> {
-    let deeds = prop_oneof![1 => deeds(), 3 => Just(Deed::Prune), 2 => (0..3u64).prop_map(|seed| Deed::BackUp { seed })];
+    let deeds =
+        prop_oneof![1 => deeds(), 3 => Just(Deed::Prune), 2 => (0..3u64).prop_map(|seed| Deed::BackUp { seed })];
     prop::collection::vec((prop_oneof![Just(0), 20..60u8], deeds), 1..8)
 }
 

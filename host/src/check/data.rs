@@ -62,12 +62,10 @@ impl Check<'_> {
         let bytes = match self.repository.store.get(&name.label, &name.id, None) {
             Ok(bytes) => bytes,
             Err(error) => {
-                let severity = if is_pack && !indexed { Severity::Warning } else { Severity::Error };
+                // What is left of it may still open, blob by blob; what the index does not name, nobody misses.
+                let lost = indexed && self.salvage(name, index, opener) > 0;
+                let severity = if is_pack && !lost { Severity::Warning } else { Severity::Error };
                 self.report(severity, "chunk-damaged", Some(name), error.to_string());
-                // What is left of it may still open, blob by blob.
-                if indexed {
-                    self.salvage(name, index, opener);
-                }
                 return false;
             }
         };
@@ -76,7 +74,8 @@ impl Check<'_> {
         if !is_pack || !self.repository.can_read() {
             return true;
         }
-        let bad = || self.bad_places.lock().expect("no panic while the lock is held").iter().any(|place| place.0 == *name);
+        let bad =
+            || self.bad_places.lock().expect("no panic while the lock is held").iter().any(|place| place.0 == *name);
         match self.pack(name, &bytes, opener) {
             Ok(places) if right_records(name, &places, index) < expected => {
                 let wrong = self.wrong_records(name, &places, index);
@@ -139,8 +138,9 @@ impl Check<'_> {
         self.bad_places.lock().expect("no panic while the lock is held").insert(place_key(name, place));
     }
 
-    /// Tries every blob that the index names in a damaged pack, one range each.
-    fn salvage(&self, name: &ChunkName, index: &Index, opener: &mut BlobOpener) {
+    /// Tries every blob that the index names in a damaged pack, one range each. Returns how many do not open.
+    fn salvage(&self, name: &ChunkName, index: &Index, opener: &mut BlobOpener) -> usize {
+        let mut lost = 0;
         for (pack, record) in records_of(index, name) {
             let place = record.place;
             let range = u64::from(place.offset)..u64::from(place.offset) + u64::from(place.stored);
@@ -156,9 +156,11 @@ impl Check<'_> {
                     Ok(())
                 });
             if let Err(why) = opened {
+                lost += 1;
                 self.bad_blob(name, &place, &why);
             }
         }
+        lost
     }
 }
 

@@ -20,9 +20,9 @@ use verified::Verified;
 
 use crate::backup::counters::Counter;
 use crate::chunk::{ChunkId, LabelFilter};
+use crate::format::WriterTag;
 use crate::format::blob::BlobId;
 use crate::format::pack::BlobPlace;
-use crate::format::WriterTag;
 use crate::repository::tree::with_deep_stack;
 use crate::repository::{ChunkName, Repository, RepositoryError};
 

@@ -72,7 +72,11 @@ impl Repository {
             let is_wrong = |record: &&Record| is_bad(&names[record.pack as usize], &record.place);
             let wrong = segment.records.iter().filter(is_wrong).filter(|record| !gone[record.pack as usize]).count();
             for (name, gone) in names.iter().zip(&gone) {
-                if *gone { repair.missing.insert(name.clone()) } else { named.insert(name.clone()) };
+                if *gone {
+                    repair.missing.insert(name.clone())
+                } else {
+                    named.insert(name.clone())
+                };
             }
             if wrong == 0 && !gone.contains(&true) {
                 segment.packs.iter().for_each(|pack| merging.stays(pack));

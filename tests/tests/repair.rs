@@ -1,0 +1,143 @@
+//! Checking in parts, and setting right what check has found, with the real programs.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::fs;
+use std::path::PathBuf;
+
+use obnam_tests::tree::Random;
+use obnam_tests::{Sandbox, args};
+use serde_json::Value;
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::with_repository();
+    for (number, name) in (0..).zip(["a", "b", "dir/c"]) {
+        let path = sandbox.source().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        Random(number).write_file(&path, 3_000_000);
+        sandbox.back_up();
+    }
+    sandbox
+}
+
+fn file(sandbox: &Sandbox, label: &str, id: &str) -> PathBuf {
+    sandbox.repository().join(label).join(&id[..2]).join(id)
+}
+
+/// The biggest chunk with this label.
+fn biggest(sandbox: &Sandbox, label: &str) -> (String, PathBuf) {
+    let chunks = sandbox.chunks().into_iter().filter(|(of, ..)| of == label);
+    let (_, id, _) = chunks.max_by_key(|(_, _, size)| *size).unwrap();
+    let path = file(sandbox, label, &id);
+    (id, path)
+}
+
+fn check(sandbox: &Sandbox, more: &[&str], code: i32) -> Value {
+    let arguments = ["--json", "check"].iter().chain(more);
+    sandbox.obnam(arguments).expect(code).result()
+}
+
+fn error<'r>(result: &'r Value, code: &str) -> &'r Value {
+    let findings = result["findings"].as_array().unwrap();
+    findings.iter().find(|found| found["code"] == code).unwrap_or_else(|| panic!("no {code} in {result:#}"))
+}
+
+#[test]
+fn a_repository_is_read_in_parts() {
+    let sandbox = sandbox();
+    let all = check(&sandbox, &[], 0)["chunks"].as_u64().unwrap();
+    let read = |more: &[&str]| {
+        let result = check(&sandbox, more, 0);
+        result["chunks"].as_u64().unwrap() - result["unread"].as_u64().unwrap()
+    };
+    let shares: u64 = (1..=3).map(|share| read(&["--read-data-subset", &format!("{share}/3")])).sum();
+    assert_eq!(shares, all);
+    // All of them were read today.
+    assert_eq!(read(&["--read-data", "--max-age", "2d"]), 0);
+    assert_eq!(read(&["--read-data"]), all);
+    sandbox.next_machine();
+    let part = read(&["--read-data-subset", "20%"]);
+    assert!(part > 0 && part < all, "{part} of {all}");
+    assert_eq!(read(&["--read-data", "--max-age", "2d"]), all - part);
+    let text = sandbox.obnam(args!["check", "--read-data-subset", "1M"]).expect(0).text();
+    assert!(text.contains("not read"), "{text}");
+    for part in ["0/3", "4/3", "0%", "101%", "some", ""] {
+        sandbox.obnam(args!["check", "--read-data-subset", part]).expect(2).says(&["2/7"]);
+    }
+    sandbox.obnam(args!["check", "--max-age", "2d"]).expect(17).says(&["--read-data"]);
+}
+
+#[test]
+fn a_lost_pack_is_stored_again() {
+    let sandbox = sandbox();
+    let (id, path) = biggest(&sandbox, "data");
+    fs::remove_file(path).unwrap();
+    let result = check(&sandbox, &[], 4);
+    let found = error(&result, "pack-missing");
+    assert!(found["writer"].is_string() && found["files"].as_u64().unwrap() > 0, "{found}");
+    assert!(found["next"].as_str().unwrap().contains("repair index"), "{found}");
+    let text = sandbox.obnam(args!["check"]).expect(4).text();
+    assert!(text.contains("lost with it; next: obnam repair index"), "{text}");
+    // A backup alone believes the index.
+    let chunks = sandbox.chunks();
+    let preview = sandbox.obnam(args!["repair", "index", "--dry-run"]).expect(0).text();
+    assert!(preview.contains(&id) && preview.contains("nothing was done"), "{preview}");
+    assert_eq!(sandbox.chunks(), chunks);
+    let repaired = sandbox.obnam(args!["--json", "repair", "index"]).expect(0).result();
+    assert_eq!(repaired["missing"], serde_json::json!([format!("data/{id}")]));
+    sandbox.back_up();
+    for _ in 0..2 {
+        check(&sandbox, &["--read-data"], 0);
+        sandbox.assert_restores();
+        for snapshot in sandbox.snapshots() {
+            let restored = sandbox.restore(&snapshot);
+            sandbox.discard(&restored);
+        }
+        sandbox.next_machine();
+    }
+    // Forgetting and pruning bring nothing back.
+    sandbox.obnam(args!["forget", "--keep-last", "1"]).expect(0);
+    sandbox.obnam(args!["prune"]).expect(0);
+    check(&sandbox, &["--read-data"], 0);
+    sandbox.assert_restores();
+    let again = sandbox.obnam(args!["repair", "index"]).expect(0).text();
+    assert!(again.contains("0 packs and 0 entries of damaged blobs dropped, 0 packs found"), "{again}");
+}
+
+#[test]
+fn a_damaged_blob_is_stored_again() {
+    let sandbox = sandbox();
+    let (id, path) = biggest(&sandbox, "data");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let result = check(&sandbox, &["--read-data"], 4);
+    let found = error(&result, "blob-damaged");
+    assert_eq!(found["chunk"], format!("data/{id}"));
+    assert!(found["next"].as_str().unwrap().contains("--read-data"), "{found}");
+    let repaired = sandbox.obnam(args!["--json", "repair", "index", "--read-data"]).expect(0).result();
+    assert_eq!((&repaired["dropped"], repaired["missing"].as_array().unwrap().len()), (&1.into(), 0));
+    let stored = sandbox.back_up()["statistics"]["new_blobs"].as_u64().unwrap();
+    assert!(stored < 12, "{stored} blobs were stored again");
+    // What is left of the pack is used, and what was damaged of it is not.
+    let result = check(&sandbox, &["--read-data"], 0);
+    assert_eq!(error(&result, "chunk-damaged")["severity"], "warning");
+    sandbox.next_machine();
+    sandbox.assert_restores();
+}
+
+#[test]
+fn packs_whose_index_is_lost_are_found() {
+    let sandbox = sandbox();
+    // What stood in the first snapshots' indexes is in an index chunk now.
+    sandbox.obnam(args!["forget", "--keep-last", "1"]).expect(0);
+    let (label, id, _) = sandbox.chunks().into_iter().find(|(label, ..)| label.starts_with("index.")).unwrap();
+    fs::remove_file(file(&sandbox, &label, &id)).unwrap();
+    sandbox.next_machine();
+    check(&sandbox, &[], 4);
+    let repaired = sandbox.obnam(args!["--json", "repair", "index"]).expect(0).result();
+    assert!(!repaired["found"].as_array().unwrap().is_empty(), "{repaired}");
+    check(&sandbox, &["--read-data"], 0);
+    sandbox.assert_restores();
+}

@@ -113,8 +113,12 @@ impl Session {
         let may_use = |pack: &crate::index::IndexedPack| {
             let trusted = roster.relies(me, &pack.signer, &pack.info.writer);
             let header = crate::format::header::Header::parse(&pack.info.header);
-            let own_keys = header.is_ok_and(|header| (header.key_id, header.epoch) == (keys.group, keys.epoch));
-            trusted && own_keys && !tombstoned.contains(&pack.info.id)
+            // Of the group's key sets those that give blobs the same names.
+            let named_alike = header.is_ok_and(|header| {
+                let sealed = repository.keys_of(&header.key_id, header.epoch);
+                header.key_id == keys.group && sealed.is_some_and(|sealed| sealed.names_alike(keys))
+            });
+            trusted && named_alike && !tombstoned.contains(&pack.info.id)
         };
         let runs = index.runs.into_iter().map(|run| UsedRun::new(run, may_use)).collect::<Result<_, _>>()?;
         Ok(Session {

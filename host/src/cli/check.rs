@@ -10,6 +10,7 @@ use super::output::{Output, count, size};
 use super::progress::{State, shown};
 use super::{Failure, Global, exit, interrupt, trial};
 use crate::check::{Options, Part, Severity, Watch, run as look_through};
+use crate::format::roster::Role;
 use crate::retention::Age;
 use crate::store;
 
@@ -53,6 +54,10 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     let begun = Instant::now();
     let options = arguments.options()?;
     let repository = global.repository()?;
+    if options.read_data.is_some() {
+        repository
+            .require(Role::Reader, "verify data (check without --read-data shows whether all packs are there)")?;
+    }
     let tried = if arguments.store { Some(repository.store.check()?) } else { None };
     let watch = Watch::stopped_by(interrupt::flag());
     let look = || {

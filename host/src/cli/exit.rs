@@ -106,10 +106,13 @@ fn repository(error: &RepositoryError) -> (u8, &'static str) {
         | RepositoryError::WrongPassphrase { .. }
         | RepositoryError::WrongIdentity { .. }
         | RepositoryError::NotMember { .. }
-        | RepositoryError::NotAllowed { .. } => (12, "no-access"),
-        RepositoryError::NoSnapshot(_) | RepositoryError::CredentialNeeded { .. } | RepositoryError::ShortGrace => {
-            (17, "bad-input")
-        }
+        | RepositoryError::NotAllowed { .. }
+        | RepositoryError::NoRootKey { .. } => (12, "no-access"),
+        RepositoryError::NoSnapshot(_)
+        | RepositoryError::BadClient(_)
+        | RepositoryError::CredentialNeeded { .. }
+        | RepositoryError::ShortGrace => (17, "bad-input"),
+        RepositoryError::RosterMoved => (16, "busy"),
         RepositoryError::Interrupted => (130, "interrupted"),
         RepositoryError::NotPinned { .. }
         | RepositoryError::Unusable { .. }

@@ -11,7 +11,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Back up", &["init", "backup"]),
     ("Restore", &["restore", "cat"]),
     ("Look", &["snapshots", "ls", "find", "diff", "stats"]),
-    ("Keep in order", &["check", "tag", "forget", "prune", "repair", "credential", "chunks"]),
+    ("Keep in order", &["check", "tag", "forget", "prune", "repair", "client", "credential", "chunks"]),
     ("This program", &["config", "plugin", "version", "completions", "man"]),
 ];
 

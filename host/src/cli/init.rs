@@ -1,18 +1,18 @@
 //! `obnam init`: makes a repository and prints its recovery sheet.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use serde_json::json;
 
 use super::context::host_name;
-use super::output::{Output, complain, printable};
+use super::output::{Output, complain};
+use super::sheet::{Sheet, foreign_plugin};
 use super::{Failure, Global, exit, trial};
 use crate::chunk::ChunkId;
 use crate::credential::{Secret, identity, passphrase};
 use crate::format::roster::Parameters;
-use crate::plugin::{Component, PluginSource};
-use crate::repository::init::{Made, init};
+use crate::repository::init::init;
 
 /// Make a new repository.
 ///
@@ -76,8 +76,16 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         });
         output.document("ok", &[], result)?;
     } else {
-        let plugin = foreign_plugin(global)?;
-        sheet(output, &location, plugin.as_ref(), &made, &credentials, generated.as_ref().map(|text| text.as_str()))?;
+        let sheet = Sheet {
+            client: None,
+            location: &location,
+            plugin: foreign_plugin(global)?,
+            repository: made.repository,
+            credentials,
+            passphrase: generated.as_ref().map(|text| text.as_str()),
+            reads: true,
+        };
+        sheet.print(output)?;
         output.flush()?;
     }
     match &tried {
@@ -91,49 +99,4 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
 
 fn load_or_create(path: &Path) -> Result<age::x25519::Identity, Failure> {
     Ok(if path.exists() { identity::load(path)? } else { identity::create(path)? })
-}
-
-/// The file and the SHA-256 of a plugin that is no part of this program.
-fn foreign_plugin(global: &Global) -> Result<Option<(PathBuf, String)>, Failure> {
-    let Some(file) = &global.backend else { return Ok(None) };
-    let component = Component::read(&PluginSource::File(file.clone()))?;
-    Ok(Some((file.clone(), component.sha256().to_owned())))
-}
-
-fn sheet(
-    output: &mut Output,
-    location: &str,
-    plugin: Option<&(PathBuf, String)>,
-    made: &Made,
-    credentials: &[(&str, ChunkId)],
-    generated: Option<&str>,
-) -> Result<(), Failure> {
-    output.line("Recovery sheet: print this, and keep it away from this machine.")?;
-    output.line("")?;
-    output.line(format!("  location       {location}"))?;
-    output.line(format!("  repository id  {}", made.repository))?;
-    if let Some((file, digest)) = plugin {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        output.line(format!("  plugin         {} (keep a copy of it, too)", printable(name.as_bytes())))?;
-        output.line(format!("  its SHA-256    {digest}"))?;
-    }
-    for (kind, id) in credentials {
-        output.line(format!("  {kind:<10} opens credential {id}"))?;
-    }
-    match generated {
-        Some(passphrase) => output.line(format!("  passphrase     {passphrase}"))?,
-        None if credentials.iter().any(|(kind, _)| *kind == "passphrase") => {
-            output.line("  passphrase     ______________________________")?;
-        }
-        None => {}
-    }
-    output.line("")?;
-    output.line("To restore on a new machine, with obnam and one of the secrets above:")?;
-    let identity = if credentials.iter().any(|(kind, _)| *kind == "passphrase") { "" } else { "--identity FILE " };
-    let plugin = plugin.map_or_else(String::new, |(_, digest)| format!("--backend PLUGIN --trust {digest} "));
-    output.line(format!(
-        "  obnam --repo {location} {plugin}--repository-id {} {identity}restore latest TARGET",
-        made.repository
-    ))?;
-    output.line("Without the passphrase or identity nobody can read the backups, nor can anybody help.")
 }

@@ -5,6 +5,7 @@ mod backup;
 mod cat;
 mod check;
 mod chunks;
+mod client;
 mod completions;
 mod config;
 mod context;
@@ -29,6 +30,7 @@ mod repair;
 mod restore;
 mod select;
 mod settings;
+mod sheet;
 mod snapshots;
 mod stats;
 mod tag;
@@ -171,6 +173,7 @@ enum Command {
     Chunks(chunks::Arguments),
     Stats(stats::Arguments),
     Check(check::Arguments),
+    Client(client::Arguments),
     Credential(credential::Arguments),
     Config(config::Arguments),
     Plugin(plugin::Arguments),
@@ -197,6 +200,7 @@ impl Command {
             Command::Chunks(_) => "chunks",
             Command::Stats(_) => "stats",
             Command::Check(_) => "check",
+            Command::Client(_) => "client",
             Command::Credential(_) => "credential",
             Command::Config(_) => "config",
             Command::Plugin(_) => "plugin",
@@ -255,6 +259,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Chunks(arguments) => chunks::run(global, arguments, output),
         Command::Stats(arguments) => stats::run(global, arguments, output),
         Command::Check(arguments) => check::run(global, arguments, output),
+        Command::Client(arguments) => client::run(global, arguments, output),
         Command::Credential(arguments) => credential::run(global, arguments, output),
         Command::Config(arguments) => config::run(global, arguments, output),
         Command::Plugin(arguments) => plugin::run(global, arguments, output),

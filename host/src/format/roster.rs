@@ -137,7 +137,7 @@ pub struct Member {
     /// The groups that it belongs to.
     #[n(5)]
     pub groups: Vec<GroupId>,
-    /// Whose index entries it deduplicates against; absent: those of all in its groups.
+    /// Whose index entries it deduplicates against; absent: those of all in its groups that can read.
     #[n(6)]
     pub trusts: Option<Vec<WriterTag>>,
     /// Set when it is no member any more.
@@ -164,7 +164,11 @@ impl Member {
         if other.removed.is_some() || !other.groups.iter().any(|group| self.groups.contains(group)) {
             return false;
         }
-        self.trusts.as_ref().is_none_or(|tags| tags.contains(&other.tag))
+        match &self.trusts {
+            Some(tags) => tags.contains(&other.tag),
+            // A client that may not read is there because nobody relies on its machine.
+            None => other.has(Role::Reader),
+        }
     }
 }
 
@@ -302,6 +306,11 @@ fn key_set_context(repository: &ChunkId, group: &KeyId, epoch: u64, tag: &Writer
 }
 
 impl GroupKeys {
+    /// Whether both sets give equal blobs equal ids.
+    pub fn names_alike(&self, other: &GroupKeys) -> bool {
+        self.blob_id.as_bytes() == other.blob_id.as_bytes()
+    }
+
     /// Fresh keys for a group.
     pub fn random(group: KeyId, epoch: u64) -> Self {
         let private = HpkePrivate::random();
@@ -400,8 +409,11 @@ mod tests {
     fn trust() {
         let key = HpkePrivate::random();
         let mut a = member("a", &key, &[Role::Writer]);
-        let mut b = member("b", &key, &[Role::Writer]);
+        let mut b = member("b", &key, &[Role::Writer, Role::Reader]);
         assert!(a.trusts(&b));
+        assert!(!b.trusts(&a), "it cannot read");
+        b.trusts = Some(vec![a.tag]);
+        assert!(b.trusts(&a));
         a.trusts = Some(vec![]);
         assert!(!a.trusts(&b) && a.trusts(&a));
         a.trusts = Some(vec![b.tag]);

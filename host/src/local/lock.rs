@@ -1,4 +1,5 @@
-//! One backup of a client at a time: an advisory lock that the kernel drops when the process ends, however it ends.
+//! One backup of a client at a time, and one change of the roster: advisory locks that the kernel drops when the process ends, however
+//! it ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
@@ -21,5 +22,21 @@ impl BackupLock {
             Err(TryLockError::WouldBlock) => Err(LocalError::Locked { path }),
             Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
         }
+    }
+}
+
+/// Held while the roster is changed.
+pub struct RosterLock {
+    _file: File,
+}
+
+impl RosterLock {
+    /// Takes the lock, and waits for whoever has it: a change takes no longer than a few calls to the store.
+    pub fn take(state: &Path) -> Result<Self, LocalError> {
+        let path = state.join("roster.lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(io_error("open the lock", &path))?;
+        file.lock().map_err(io_error("lock", &path))?;
+        Ok(RosterLock { _file: file })
     }
 }

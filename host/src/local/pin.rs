@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Dirs, LocalError, read_file, write_file};
 use crate::chunk::ChunkId;
+use crate::credential::Kind;
 
 /// What this machine knows of the repository at a location.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,16 @@ impl Pin {
             identity_credential: wire.identity_credential.as_ref().map(id).transpose()?,
             location: wire.location,
         }))
+    }
+
+    /// From now on this machine opens the repository at a location with another credential for this kind of secret.
+    pub fn replace(dirs: &Dirs, location: &str, kind: Kind, credential: &ChunkId) -> Result<(), LocalError> {
+        let Some(mut pin) = Pin::load(dirs, location)? else { return Ok(()) };
+        match kind {
+            Kind::Passphrase => pin.passphrase_credential = Some(*credential),
+            Kind::Identity => pin.identity_credential = Some(*credential),
+        }
+        pin.save(dirs)
     }
 
     /// Keeps the pin.

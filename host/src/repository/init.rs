@@ -5,17 +5,17 @@
 
 use bytes::Bytes;
 
+use super::clients::{fresh_keys, member, seal_client};
+use super::roster::{seal_keys, seal_roster};
 use super::{Place, RepositoryError, family};
 use crate::chunk::{ChunkId, Label, LabelFilter};
 use crate::credential::Secret;
-use crate::crypto::public::{HpkePrivate, SignKey};
-use crate::crypto::{Key, random};
-use crate::format::client::{ClientKeys, Credential};
-use crate::format::header::{KeyId, SealFor, create};
+use crate::crypto::public::SignKey;
+use crate::crypto::random;
+use crate::format::client::ClientKeys;
 use crate::format::marker::Marker;
-use crate::format::roster::{Group, GroupId, GroupKeys, KeySet, Member, Parameters, Role, Roster};
-use crate::format::signed::{Context, sign};
-use crate::format::{FormatError, Time, WriterTag, to_cbor, whole};
+use crate::format::roster::{Group, GroupId, GroupKeys, Parameters, Role, Roster};
+use crate::format::{Time, WriterTag};
 use crate::local::pin::Pin;
 use crate::local::seen::Seen;
 use crate::store::StoreErrorKind;
@@ -48,39 +48,16 @@ pub fn init(
     let marker_chunk = marker.to_chunk();
     let repository = ChunkId::of(&marker_chunk);
 
-    let group: KeyId = random();
-    let keys = GroupKeys::random(group, 1);
-    let client = ClientKeys {
-        name: client_name.to_owned(),
-        tag: WriterTag::random(),
-        signing: SignKey::random(),
-        hpke: HpkePrivate::random(),
-        root: Some(root.clone()),
-        created: Time::now(),
-    };
-    let sealing = |error: crate::crypto::CryptoError| RepositoryError::Malformed {
-        what: "sealing for a fresh key".into(),
-        why: FormatError::Crypto(error),
-    };
-
-    let (client_key, key_id): (Key, KeyId) = (Key::random(), random());
-    let label = family("client");
-    let header = create(&repository, &label, 0, &key_id, &SealFor::Client(&client_key)).map_err(sealing)?;
-    let client_chunk = put(place, &label, whole::seal(header, &client.to_body()))?;
-
+    let keys = GroupKeys::random(random(), 1);
+    let client = ClientKeys { root: Some(root.clone()), ..fresh_keys(client_name) };
+    let (client_chunk, credential) = seal_client(&repository, &client)?;
+    put(place, &family("client"), client_chunk)?;
     let mut credentials = Vec::new();
     for secret in secrets {
-        let credential =
-            Credential { repository, client: client_chunk, key_id, key: client_key.clone(), api_token: None };
         credentials.push(put(place, &family("credential"), secret.seal(&credential))?);
     }
-
     let roster = first_roster(&repository, &client, &keys, parameters)?;
-    let label = family("roster");
-    let members = [(client.tag, client.hpke.public())];
-    let header = create(&repository, &label, 1, &[0; 16], &SealFor::Members(&members)).map_err(sealing)?;
-    let body = sign(Context::Roster, &repository, None, &root, to_cbor(&roster));
-    put(place, &label, whole::seal(header, &body))?;
+    put(place, &family("roster"), seal_roster(&repository, &root, &roster, roster.members.iter())?)?;
 
     put(place, &family("repository"), marker_chunk)?;
     Seen { roster_epoch: 1, ..Seen::default() }.save(&place.dirs.state(&repository)?)?;
@@ -103,20 +80,9 @@ fn first_roster(
     keys: &GroupKeys,
     parameters: Parameters,
 ) -> Result<Roster, RepositoryError> {
-    let member = Member {
-        tag: client.tag,
-        name: client.name.clone(),
-        signing_key: client.signing.public().as_bytes().to_vec(),
-        hpke_key: client.hpke.public().as_bytes().to_vec(),
-        roles: [Role::Writer, Role::Reader, Role::Maintainer].map(|role| role.as_str().to_owned()).to_vec(),
-        groups: vec![GroupId(keys.group)],
-        trusts: None,
-        removed: None,
-    };
-    let wrap = keys
-        .wrap(repository, &member)
-        .map_err(|why| RepositoryError::Malformed { what: "wrapping the first keys".into(), why })?;
-    let data_key = keys.data_public.as_bytes().to_vec();
+    let group = GroupId(keys.group);
+    let member = member(client, &[Role::Writer, Role::Reader, Role::Maintainer], vec![group]);
+    let key_sets = vec![seal_keys(repository, keys, std::iter::once(&member))?];
     Ok(Roster {
         epoch: 1,
         previous: None,
@@ -125,11 +91,7 @@ fn first_roster(
         optional: vec![],
         parameters,
         members: vec![member],
-        groups: vec![Group {
-            id: GroupId(keys.group),
-            name: "main".into(),
-            key_sets: vec![KeySet { epoch: 1, data_key, wraps: vec![wrap] }],
-        }],
+        groups: vec![Group { id: group, name: "main".into(), key_sets }],
     })
 }
 

@@ -1,10 +1,12 @@
 //! The typed layer: a repository, opened with one client's keys.
 //!
 //! [`init`] makes one, [`open`] opens one, [`metadata`] reads what is sealed under the metadata key (snapshots, index
-//! chunks, tombstones), [`notes`] reads and writes the tags of snapshots, [`forgetting`] removes snapshots, [`pruning`] the packs that none needs any more, as [`tombstones`] say, [`repairing`] mends the index, [`credentials`] lists, adds and removes what opens it, [`blobs`] reads blobs, [`tree`] and [`entries`] read contents and directories, [`mod@write`] seals and stores. Below
+//! chunks, tombstones), [`notes`] reads and writes the tags of snapshots, [`forgetting`] removes snapshots, [`pruning`] the packs that none needs any more, as [`tombstones`] say, [`repairing`] mends the index, [`credentials`] lists, adds and removes what opens it,
+//! [`clients`] changes who is a member, by a new [`roster`], [`blobs`] reads blobs, [`tree`] and [`entries`] read contents and directories, [`mod@write`] seals and stores. Below
 //! this layer there is only ciphertext. What cannot be opened or verified is noted in [`Warnings`] and skipped.
 
 pub mod blobs;
+pub mod clients;
 pub mod credentials;
 pub mod entries;
 pub mod forgetting;
@@ -15,6 +17,7 @@ pub mod notes;
 pub mod open;
 pub mod pruning;
 pub mod repairing;
+mod roster;
 pub mod tombstones;
 pub mod tree;
 pub mod warnings;
@@ -165,7 +168,9 @@ pub enum RepositoryError {
     #[error("this repository needs a newer obnam: {0}")]
     TooNew(FormatError),
     /// The client is not in the roster any more.
-    #[error("this client ({name}, {tag}) is no member of the repository any more")]
+    #[error(
+        "this client ({name}, {tag}) is no member of the repository any more: the holder of the root key has removed it, or given it new keys. Open the repository with another credential; what it has backed up can be restored by the clients that are left"
+    )]
     NotMember {
         /// Its name.
         name: String,
@@ -173,11 +178,29 @@ pub enum RepositoryError {
         tag: WriterTag,
     },
     /// The client lacks a right.
-    #[error("this client may not {action}: its role in the repository lacks the right")]
+    #[error(
+        "this client may not {action}: its role in the repository lacks the right. Open the repository with a credential of a client that has it; obnam client list shows their roles"
+    )]
     NotAllowed {
         /// A verb.
         action: &'static str,
     },
+    /// The client cannot sign rosters.
+    #[error(
+        "this client may not {action}: it does not hold the root key of the repository. Open the repository with a credential of the client that does, usually the first one"
+    )]
+    NoRootKey {
+        /// A verb.
+        action: &'static str,
+    },
+    /// Another machine has changed the roster at the same time.
+    #[error(
+        "somebody else has changed who is a client of the repository just now; nothing was done. Run the command again"
+    )]
+    RosterMoved,
+    /// A client that there is not, or not to be.
+    #[error("{0}")]
+    BadClient(String),
     /// A blob is nowhere whole.
     #[error("{kind} blob {id} cannot be read: {why}", kind = kind.as_str())]
     BlobLost {
@@ -273,6 +296,8 @@ pub struct Repository {
     pub client_chunk: ChunkId,
     /// The roster in force.
     pub roster: Roster,
+    /// The chunk that it is in.
+    pub roster_chunk: ChunkId,
     /// The credential that opened it.
     pub credential: ChunkId,
     /// What is in that credential.

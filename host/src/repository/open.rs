@@ -22,7 +22,7 @@ use crate::local::seen::Seen;
 /// Without a pin, at most this many credentials are tried with a passphrase, which takes some tenths of a second each.
 pub(super) const MAX_TRIED: usize = 16;
 /// A roster above this size is not looked at, in bytes.
-const MAX_ROSTER: u64 = 16 << 20;
+pub(super) const MAX_ROSTER: u64 = 16 << 20;
 
 /// What the user says of a repository beforehand.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,7 +69,7 @@ pub fn open(place: Place, secret: &Secret, known: impl Into<Known>) -> Result<Re
     let marker = load_marker(&place, &id, markers?, &chunks, &warnings)?;
     let root_key = marker.root_key().map_err(|why| unusable(&family("repository"), &id, why))?;
     let client = read_client(&credential, &|label, id| fetch(&place, label, id, &chunks))?;
-    let roster = load_roster(
+    let (roster_chunk, roster) = load_roster(
         &place,
         &id,
         rosters?,
@@ -102,6 +102,7 @@ pub fn open(place: Place, secret: &Secret, known: impl Into<Known>) -> Result<Re
         marker,
         client,
         roster,
+        roster_chunk,
         client_chunk: credential.client,
         credential: credential_id,
         opened: credential,
@@ -334,7 +335,7 @@ fn load_roster(
     chunks: &ChunkCache,
     state: &Path,
     warnings: &Warnings,
-) -> Result<Roster, RepositoryError> {
+) -> Result<(ChunkId, Roster), RepositoryError> {
     let label = family("roster");
     let count = listed.len();
     let mut best: Option<(ChunkId, Roster)> = None;
@@ -369,7 +370,7 @@ fn load_roster(
             _ => best = Some((info.id, roster)),
         }
     }
-    let (_, roster) = best.ok_or(denied.unwrap_or(RepositoryError::NoRoster { count }))?;
+    let (id, roster) = best.ok_or(denied.unwrap_or(RepositoryError::NoRoster { count }))?;
     if let Some((epoch, first, second)) = conflict.filter(|(epoch, ..)| *epoch == roster.epoch) {
         return Err(RepositoryError::RosterConflict { epoch, first, second });
     }
@@ -382,10 +383,11 @@ fn load_roster(
         seen.roster_epoch = roster.epoch;
         seen.save(state)?;
     }
-    Ok(roster)
+    Ok((id, roster))
 }
 
-fn read_roster(
+/// Opens a roster as this client, and verifies it.
+pub(super) fn read_roster(
     chunk: &[u8],
     repository: &ChunkId,
     root_key: &VerifyKey,

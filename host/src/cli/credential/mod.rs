@@ -2,6 +2,7 @@
 
 mod add;
 mod list;
+pub mod new;
 mod remove;
 
 use clap::{Args, Subcommand};

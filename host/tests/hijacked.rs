@@ -167,7 +167,7 @@ fn a_write_only_client_changes_nothing_of_others() {
     world.add("roster", seal_roster(&hijacked.id, &hijacked.client.signing, &roster));
     let gone = Forgotten { id: snapshots[0], client: first, sequence: 1, previous: None };
     let packs: Vec<ChunkId> = world.chunks("data").into_iter().map(|(_, id, _)| id).collect();
-    let tombstone = Tombstone { packs, created: Time::now(), grace: 0, snapshots: Some(vec![gone]) };
+    let tombstone = Tombstone { packs, created: Time::now(), grace: 0, snapshots: Some(vec![gone]), indexes: None };
     hijacked.put_signed(&label("tombstone"), Context::Tombstone, to_cbor(&tombstone)).unwrap();
     let note = Note { snapshot: snapshots[1], tags: vec!["hijacked".into()], created: Time::now() };
     let own = label(&format!("note.{}", hijacked.client.tag));

@@ -292,3 +292,62 @@ fn removing_a_credential_revokes_its_token() {
     let log = server.log();
     assert!(!log.contains(&all[16..]) && !log.contains(&given[16..]));
 }
+
+#[test]
+fn a_passphrase_is_changed_wherever_this_machine_names_it() {
+    let sandbox = Sandbox::new();
+    run(&mut with_passphrase(&sandbox, "old", &["init"])).expect(0);
+    let listed = |passphrase: &str| {
+        let result =
+            run(&mut with_passphrase(&sandbox, passphrase, &["--json", "credential", "list"])).expect(0).result();
+        result["credentials"].as_array().unwrap().clone()
+    };
+    let old = text(&listed("old")[0]["id"]).to_owned();
+    let file = sandbox.local().join("config/obnam/config.toml");
+    let profile = |credential: &str| {
+        let location = sandbox.repository();
+        format!(
+            "# mine\n[profile.default]\nrepository = {location:?}\ncredential = \"{credential}\" # this one\n[profile.b]\n"
+        )
+    };
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, profile(&old)).unwrap();
+    let passwd = |new: &str| {
+        let mut command = with_passphrase(&sandbox, "old", &["--json", "credential", "passwd"]);
+        run(command.env("OBNAM_NEW_PASSPHRASE", new))
+    };
+    passwd("").expect(12);
+    let changed = passwd("new").expect(0).result();
+    let new = text(&changed["credential"]);
+    assert_eq!((&changed["replaces"], &changed["removed"]), (&json!(old), &json!(true)));
+    assert_eq!((&changed["configuration"], &changed["passphrase"]), (&json!(file), &Value::Null));
+    assert_eq!(fs::read_to_string(&file).unwrap(), profile(new));
+    // By the profile, by what the machine remembers, and on a machine that knows nothing.
+    run(sandbox.bare().arg("snapshots").env("OBNAM_PASSPHRASE", "new")).expect(0);
+    run(sandbox.bare().arg("snapshots").env("OBNAM_PASSPHRASE", "old")).expect(12).says(&["wrong passphrase"]);
+    assert_eq!(listed("new").len(), 1);
+    run(&mut with_passphrase(&sandbox, "old", &["snapshots"])).expect(12).says(&["wrong passphrase"]);
+    sandbox.next_machine();
+    run(&mut with_passphrase(&sandbox, "old", &["snapshots"])).expect(12);
+    run(&mut with_passphrase(&sandbox, "new", &["snapshots"])).expect(0);
+    run(&mut with_passphrase(&sandbox, "new", &["check"])).expect(0);
+    // A generated one is shown; the id that a script gives is told.
+    let words = ["--credential", new, "credential", "passwd", "--generate-passphrase"];
+    let said = run(&mut with_passphrase(&sandbox, "new", &words)).expect(0);
+    let shown = said.text();
+    let made = shown.lines().find_map(|line| line.trim().strip_prefix("passphrase")).unwrap().trim().to_owned();
+    said.says(&["from now on give --credential"]);
+    run(&mut with_passphrase(&sandbox, &made, &["snapshots"])).expect(0);
+}
+
+#[test]
+fn an_identity_has_no_passphrase_to_change() {
+    let sandbox = Sandbox::with_repository();
+    let before = sandbox.chunks();
+    sandbox
+        .obnam(args!["credential", "passwd", "--generate-passphrase"])
+        .expect(17)
+        .says(&["has no passphrase to change"]);
+    sandbox.obnam(args!["credential", "passwd"]).expect(17);
+    assert_eq!(sandbox.chunks(), before);
+}

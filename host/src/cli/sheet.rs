@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
+use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
+use zeroize::Zeroizing;
+
 use super::output::{Output, printable};
+use super::trust::quoted;
 use super::{Failure, Global};
 use crate::chunk::ChunkId;
 use crate::plugin::{Component, PluginSource};
@@ -95,6 +100,39 @@ impl Sheet<'_> {
         }
         output.line("To restore on a new machine, with obnam and one of the secrets above:")?;
         output.line(command("restore latest TARGET"))?;
-        output.line("Without the passphrase or identity nobody can read the backups, nor can anybody help.")
+        output.line("Without the passphrase or identity nobody can read the backups, nor can anybody help.")?;
+        self.print_code(output)
+    }
+
+    /// What would have to be typed otherwise, as a QR code: the text of a file for a shell.
+    fn print_code(&self, output: &mut Output) -> Result<(), Failure> {
+        let text = self.variables();
+        // Where the location is too long for a code, the text has to do.
+        let Ok(code) = QrCode::with_error_correction_level(text.as_bytes(), EcLevel::L) else { return Ok(()) };
+        output.line("")?;
+        output.line("The same to be scanned. Save the text as a file SHEET on the new machine; then, in a shell:")?;
+        let identity = if self.is_for_passphrase() { "" } else { "--identity FILE " };
+        let plugin =
+            self.plugin.as_ref().map_or_else(String::new, |(_, digest)| format!("--backend PLUGIN --trust {digest} "));
+        output.line(format!("  set -a; . ./SHEET; set +a; obnam {plugin}{identity}restore latest TARGET"))?;
+        output.line("")?;
+        for line in Zeroizing::new(code.render::<Dense1x2>().quiet_zone(true).build()).lines() {
+            output.line(line)?;
+        }
+        Ok(())
+    }
+
+    fn variables(&self) -> Zeroizing<String> {
+        let mut lines = vec![
+            format!("OBNAM_REPOSITORY={}", quoted(self.location)),
+            format!("OBNAM_REPOSITORY_ID={}", self.repository),
+        ];
+        if let (Some(_), [(_, id)]) = (self.client, self.credentials.as_slice()) {
+            lines.push(format!("OBNAM_CREDENTIAL={id}"));
+        }
+        if let Some(passphrase) = self.passphrase {
+            lines.push(format!("OBNAM_PASSPHRASE={}", quoted(passphrase)));
+        }
+        Zeroizing::new(lines.join("\n") + "\n")
     }
 }

@@ -8,11 +8,25 @@ use toml_edit::{DocumentMut, InlineTable, Item, TableLike, Value};
 
 /// Sets an option of the plugin in a profile.
 pub fn option(file: &Path, profile: &str, name: &str, value: &str) -> Result<(), String> {
+    change(file, |text| with_option(text, profile, name, value)).map(drop)
+}
+
+/// Names another credential in all profiles that name this one; whether there are any.
+pub fn credential(file: &Path, old: &str, new: &str) -> Result<bool, String> {
+    change(file, |text| with_credential(text, old, new))
+}
+
+/// Changes the text of a file; whether there was anything to change.
+fn change(file: &Path, with: impl FnOnce(&str) -> Result<String, String>) -> Result<bool, String> {
     // A link stays one: what it leads to is replaced.
     let file = file.canonicalize().map_err(|error| format!("cannot find {}: {error}", file.display()))?;
     let failed = |what: &str, why: &dyn std::fmt::Display| format!("cannot {what} {}: {why}", file.display());
     let text = fs::read_to_string(&file).map_err(|error| failed("read", &error))?;
-    let text = with_option(&text, profile, name, value).map_err(|why| failed("change", &why))?;
+    let before = text;
+    let text = with(&before).map_err(|why| failed("change", &why))?;
+    if text == before {
+        return Ok(false);
+    }
     let write = || {
         let directory = file.parent().unwrap_or(Path::new("/"));
         let mut new = tempfile::NamedTempFile::new_in(directory)?;
@@ -21,7 +35,22 @@ pub fn option(file: &Path, profile: &str, name: &str, value: &str) -> Result<(),
         new.as_file().sync_all()?;
         new.persist(&file).map_err(|error| error.error)
     };
-    write().map(drop).map_err(|error| failed("write", &error))
+    write().map(|_| true).map_err(|error| failed("write", &error))
+}
+
+fn with_credential(text: &str, old: &str, new: &str) -> Result<String, String> {
+    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.message().to_owned())?;
+    let profiles = document.get_mut("profile").and_then(Item::as_table_like_mut);
+    for (_, profile) in profiles.into_iter().flat_map(|profiles| profiles.iter_mut()) {
+        let named = profile.as_table_like_mut().and_then(|profile| profile.get_mut("credential"));
+        if let Some(value) = named.and_then(Item::as_value_mut).filter(|value| value.as_str() == Some(old)) {
+            // What stands around it, such as a comment, stays.
+            let decor = value.decor().clone();
+            *value = new.into();
+            *value.decor_mut() = decor;
+        }
+    }
+    Ok(document.to_string())
 }
 
 fn with_option(text: &str, profile: &str, name: &str, value: &str) -> Result<String, String> {
@@ -52,6 +81,18 @@ mod tests {
         let changed = with_option(table, "a", "data-host", "https://s").expect("changes");
         assert_eq!(changed, format!("{table}data-host = \"https://s\"\n"));
         assert!(with_option(text, "c", "data-host", "x").expect_err("fails").contains("\"c\""));
+    }
+
+    #[test]
+    fn credentials_are_renamed_where_they_are_named() {
+        let text =
+            "[profile.a]\ncredential = \"11\" # mine\n[profile.b]\ncredential = '22'\n[profile.c]\ncredential='11'\n";
+        let changed = with_credential(text, "11", "33").expect("changes");
+        let expected =
+            "[profile.a]\ncredential = \"33\" # mine\n[profile.b]\ncredential = '22'\n[profile.c]\ncredential=\"33\"\n";
+        assert_eq!(changed, expected);
+        assert_eq!(with_credential(text, "44", "33").expect("changes"), text);
+        assert_eq!(with_credential("", "44", "33").expect("changes"), "");
     }
 
     #[test]

@@ -111,6 +111,21 @@ impl Repository {
         Ok(id)
     }
 
+    /// Stores another credential with all that is in the one in use, its token too, and makes sure that this secret opens it.
+    pub fn copy_credential(&self, secret: &Secret) -> Result<ChunkId, RepositoryError> {
+        let id = self.add_credential(&secret.recipient(), self.opened.api_token.clone())?;
+        let file = self.store.get(&family("credential"), &id, None)?;
+        match secret.open(&file) {
+            Ok(_) => Ok(id),
+            Err(why) => Err(RepositoryError::BadCredential { credential: id, why }),
+        }
+    }
+
+    /// Removes the credential in use, and leaves its token alone: another credential holds it now.
+    pub fn give_up_credential(&self) -> Result<RemoveOutcome, RepositoryError> {
+        Ok(self.store.remove(&family("credential"), &self.credential)?)
+    }
+
     /// Removes a credential, and revokes its token. `force`: also the last one and the one in use, and also where the token
     /// cannot be revoked now.
     pub fn remove_credential(&self, id: &ChunkId, secret: &Secret, force: bool) -> Result<Removed, RepositoryError> {

@@ -3,6 +3,7 @@
 mod add;
 mod list;
 pub mod new;
+mod passwd;
 mod remove;
 
 use clap::{Args, Subcommand};
@@ -10,7 +11,7 @@ use clap::{Args, Subcommand};
 use super::output::Output;
 use super::{Failure, Global};
 
-/// List, add and remove what opens the repository.
+/// List, add, change and remove what opens the repository.
 ///
 /// A credential is opened by a passphrase or an identity, and holds the key of one client. With obnam-server it can hold a
 /// token too, so that the passphrase on a laptop lets it back up and no more, and the identity in the safe does everything.
@@ -24,6 +25,7 @@ pub struct Arguments {
 enum What {
     List(list::Arguments),
     Add(Box<add::Arguments>),
+    Passwd(passwd::Arguments),
     Remove(remove::Arguments),
 }
 
@@ -31,6 +33,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     match &arguments.what {
         What::List(arguments) => list::run(global, arguments, output),
         What::Add(arguments) => add::run(global, arguments, output),
+        What::Passwd(arguments) => passwd::run(global, arguments, output),
         What::Remove(arguments) => remove::run(global, arguments, output),
     }
 }

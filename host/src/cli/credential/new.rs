@@ -99,18 +99,7 @@ impl NewArguments {
             let made_file = is_new.then(|| path.clone());
             return Ok(New { made_file, ..new(Recipient::Identity(identity.to_public())) });
         }
-        let chosen = match self.generate_passphrase {
-            true => None,
-            false => match passphrase::new_from_environment()? {
-                Some(passphrase) => Some(passphrase),
-                None => passphrase::prompt_new().map_err(|error| match error {
-                    PassphraseError::NoSource => Failure::Input(NO_SOURCE.into()),
-                    error => error.into(),
-                })?,
-            },
-        };
-        let generated = chosen.is_none().then(passphrase::generate);
-        let passphrase = chosen.or_else(|| generated.clone()).expect("one of the two is there");
+        let (passphrase, generated) = new_passphrase(self.generate_passphrase)?;
         Ok(New { generated, ..new(Recipient::Passphrase(passphrase)) })
     }
 
@@ -182,6 +171,27 @@ impl New {
             "identity": self.made_file.as_ref().map(|path| path.to_string_lossy()),
         })
     }
+}
+
+/// A new passphrase, from the environment or the terminal, or made now; in that case it is there twice, to be shown.
+pub fn new_passphrase(generate: bool) -> Result<(Zeroizing<String>, Option<Zeroizing<String>>), Failure> {
+    let chosen = match generate {
+        true => None,
+        false => match passphrase::new_from_environment()? {
+            Some(passphrase) => Some(passphrase),
+            None => passphrase::prompt_new().map_err(|error| match error {
+                PassphraseError::NoSource => Failure::Input(NO_SOURCE.into()),
+                error => error.into(),
+            })?,
+        },
+    };
+    Ok(match chosen {
+        Some(passphrase) => (passphrase, None),
+        None => {
+            let made = passphrase::generate();
+            (made.clone(), Some(made))
+        }
+    })
 }
 
 /// A token that the user has.

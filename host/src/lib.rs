@@ -19,6 +19,7 @@ pub mod config;
 pub mod credential;
 pub mod crypto;
 pub mod diff;
+pub mod dump;
 pub mod find;
 pub mod format;
 pub mod index;

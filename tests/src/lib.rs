@@ -12,6 +12,7 @@ pub mod postgres;
 mod program;
 pub mod proxy;
 pub mod python;
+pub mod rich;
 pub mod s3;
 pub mod server;
 pub mod terminal;

@@ -1,6 +1,6 @@
 //! `obnam cat`: prints what is in the repository.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -9,6 +9,8 @@ use super::output::Output;
 use super::snapshots::to_json;
 use super::{Failure, Global, exit, ls};
 use crate::chunk::{ChunkId, ChunkInfo, LabelFilter};
+use crate::dump::plain::Plain;
+use crate::dump::{self, Source, Watch};
 use crate::format::blob::{BlobId, BlobKind};
 use crate::format::entry::EntryType;
 use crate::format::header::Header;
@@ -16,7 +18,6 @@ use crate::format::pack::read_directory;
 use crate::format::roster::{Role, Roster};
 use crate::repository::blobs::{BlobReader, open_header};
 use crate::repository::{Repository, RepositoryError};
-use crate::restore::sparse::Layout;
 
 /// Print what is in the repository: a file, a snapshot, the roster, a chunk, a blob.
 #[derive(Debug, Args)]
@@ -87,7 +88,7 @@ fn document(repository: &Repository, output: &mut Output, value: Value) -> Resul
     }
 }
 
-fn file(repository: &Repository, snapshot: &str, path: &std::path::Path, output: &mut Output) -> Result<(), Failure> {
+fn file(repository: &Repository, snapshot: &str, path: &Path, output: &mut Output) -> Result<(), Failure> {
     repository.require(Role::Reader, "read files")?;
     let listing = repository.listing()?;
     let snapshots = repository.snapshots(&listing)?;
@@ -96,37 +97,16 @@ fn file(repository: &Repository, snapshot: &str, path: &std::path::Path, output:
     let reader = BlobReader::new(repository, &index);
     let entry = ls::find(&reader, &info.snapshot.root, path)?
         .ok_or_else(|| Failure::Input(format!("{} is not in snapshot {}", path.display(), info.id.short())))?;
-    let layout = Layout::of(&entry)
-        .map_err(|why| RepositoryError::Malformed { what: format!("the entry of {}", path.display()), why })?;
-    let content = entry.content.filter(|_| entry.kind == EntryType::File);
-    let content = content
-        .ok_or_else(|| Failure::Input(format!("{} is no file, but a {}", path.display(), entry.kind.as_str())))?;
-    let (mut offset, mut position) = (0, 0);
-    for leaf in reader.leaves(&content)? {
-        let blob = reader.read(BlobKind::Data, &leaf?.id)?;
-        let Some(layout) = &layout else {
-            output.raw(&blob)?;
-            continue;
-        };
-        for (start, piece) in layout.pieces(offset, &blob) {
-            zeros(start - position, output)?;
-            output.raw(piece)?;
-            position = start + piece.len() as u64;
-        }
-        offset += blob.len() as u64;
+    if entry.kind != EntryType::File {
+        return Err(Failure::Input(format!("{} is no file, but a {}", path.display(), entry.kind.as_str())));
     }
-    layout.map_or(Ok(()), |layout| zeros(layout.size() - position, output))
-}
-
-/// Prints a hole.
-fn zeros(mut count: u64, output: &mut Output) -> Result<(), Failure> {
-    let zeros = [0; 64 << 10];
-    while count > 0 {
-        let piece = count.min(zeros.len() as u64);
-        output.raw(&zeros[..piece as usize])?;
-        count -= piece;
+    let source = Source::Entry(Box::new(entry), Path::new("/").join(path));
+    let (watch, mut bytes) = (Watch::default(), Plain::new(output));
+    dump::run((repository, &index), source, u64::MAX, &mut bytes, &watch)?;
+    match watch.problems.all().first() {
+        Some(problem) => Err(Failure::Input(format!("{}: {}", path.display(), problem.message))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn roster_json(roster: &Roster) -> Value {

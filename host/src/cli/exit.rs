@@ -4,6 +4,7 @@ use super::interrupt;
 use crate::config::ConfigError;
 use crate::credential::identity::IdentityError;
 use crate::credential::passphrase::PassphraseError;
+use crate::dump::DumpError;
 use crate::local::LocalError;
 use crate::repository::RepositoryError;
 use crate::restore::RestoreError;
@@ -42,6 +43,9 @@ pub enum Failure {
     /// No identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The dump ended.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
     /// The restore ended.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -61,6 +65,8 @@ impl Failure {
     pub fn class(&self) -> (u8, &'static str) {
         match self {
             Failure::Repository(error) | Failure::Restore(RestoreError::Repository(error)) => repository(error),
+            Failure::Dump(DumpError::Repository(error)) => repository(error),
+            Failure::Dump(DumpError::Lost { why, .. }) => repository(why),
             Failure::Store(error) => store(error),
             Failure::Local(error) => local(error),
             Failure::Passphrase(_) | Failure::Identity(_) => (12, "no-access"),
@@ -70,7 +76,7 @@ impl Failure {
             )
             | Failure::Config(_)
             | Failure::Input(_) => (BAD_INPUT, "bad-input"),
-            Failure::Output(_) => (1, "other"),
+            Failure::Output(_) | Failure::Dump(DumpError::Output(_)) => (1, "other"),
         }
     }
 }

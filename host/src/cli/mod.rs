@@ -12,6 +12,7 @@ mod context;
 mod credential;
 mod diff;
 mod dry_run;
+mod dump;
 mod exit;
 mod filter;
 mod find;
@@ -169,6 +170,7 @@ enum Command {
     Find(find::Arguments),
     Diff(diff::Arguments),
     Restore(restore::Arguments),
+    Dump(dump::Arguments),
     Cat(cat::Arguments),
     Chunks(chunks::Arguments),
     Stats(stats::Arguments),
@@ -196,6 +198,7 @@ impl Command {
             Command::Find(_) => "find",
             Command::Diff(_) => "diff",
             Command::Restore(_) => "restore",
+            Command::Dump(_) => "dump",
             Command::Cat(_) => "cat",
             Command::Chunks(_) => "chunks",
             Command::Stats(_) => "stats",
@@ -255,6 +258,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Find(arguments) => find::run(global, arguments, output),
         Command::Diff(arguments) => diff::run(global, arguments, output),
         Command::Restore(arguments) => restore::run(global, arguments, output),
+        Command::Dump(arguments) => dump::run(global, arguments, output),
         Command::Cat(arguments) => cat::run(global, arguments, output),
         Command::Chunks(arguments) => chunks::run(global, arguments, output),
         Command::Stats(arguments) => stats::run(global, arguments, output),

@@ -172,6 +172,20 @@ impl Output {
     }
 }
 
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.out.write(bytes) {
+            // As for text.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            result => result,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// Prints a line on standard error, beside the progress if that is shown. Unlike `eprintln!` it does not panic when nobody
 /// listens, or the disk that standard error goes to is full: what the command has done is worth more than the complaint.
 pub fn complain(line: impl Display) {

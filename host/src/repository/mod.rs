@@ -2,7 +2,7 @@
 //!
 //! [`init`] makes one, [`open`] opens one, [`metadata`] reads what is sealed under the metadata key (snapshots, index
 //! chunks, tombstones), [`notes`] reads and writes the tags of snapshots, [`forgetting`] removes snapshots, [`pruning`] the packs that none needs any more, as [`tombstones`] say, [`repairing`] mends the index, [`credentials`] lists, adds and removes what opens it,
-//! [`clients`] changes who is a member, by a new [`roster`], [`blobs`] reads blobs, [`tree`] and [`entries`] read contents and directories, [`mod@write`] seals and stores. Below
+//! [`clients`] changes who is a member, by a new [`roster`], [`blobs`] reads blobs, [`windows`] reads those that stand side by side, [`tree`] and [`entries`] read contents and directories, [`mod@write`] seals and stores. Below
 //! this layer there is only ciphertext. What cannot be opened or verified is noted in [`Warnings`] and skipped.
 
 pub mod blobs;
@@ -21,6 +21,7 @@ mod roster;
 pub mod tombstones;
 pub mod tree;
 pub mod warnings;
+pub mod windows;
 pub mod write;
 
 use std::path::PathBuf;

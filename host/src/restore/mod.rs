@@ -41,6 +41,7 @@ use crate::format::blob::BlobKind;
 use crate::format::content::Content;
 use crate::format::entry::{Entry, EntryType};
 use crate::format::roster::Role;
+use crate::format::snapshot::Statistics;
 use crate::index::Index;
 use crate::repository::blobs::BlobReader;
 use crate::repository::tree::with_deep_stack;
@@ -334,7 +335,7 @@ fn restore(
             watch,
         },
         cleans: begin.cleans,
-        budget: budget(reader.index, source),
+        budget: budget(reader.index, &source.statistics),
         sender,
         work: Default::default(),
         levels: vec![level],
@@ -356,8 +357,7 @@ fn restore(
 }
 
 /// How many entries a snapshot may have: what it says, with much slack, but no more than what its directories can hold.
-fn budget(index: &Index, source: &Source) -> u64 {
-    let numbers = &source.statistics;
+pub(crate) fn budget(index: &Index, numbers: &Statistics) -> u64 {
     let said = numbers.files.saturating_add(numbers.directories).saturating_add(numbers.others);
     let places = index.runs.iter().flat_map(|run| (0..run.len()).map(|place| run.record(place).place));
     let bytes: u64 = places.filter(|place| place.kind == BlobKind::Tree).map(|place| u64::from(place.raw)).sum();

@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 
 step "Tools"
 need_rust
-need_programs git rsync python3 setfattr:attr setfacl:acl
+need_programs git rsync python3 setfattr:attr setfacl:acl fusermount3:fuse3
 # Tests make virtual environments, for which Debian has a package of its own.
 python3 -c 'import venv, ensurepip' 2>/dev/null || need_packages python3-venv
 PATH=$PATH:$cache/tools/bin

@@ -26,6 +26,7 @@ pub mod index;
 pub mod inode;
 pub mod local;
 mod mapped;
+pub mod mount;
 pub mod plugin;
 pub mod problem;
 pub mod repository;

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod chunks;
+pub mod mount;
 pub mod postgres;
 mod program;
 pub mod proxy;

@@ -46,6 +46,14 @@ pub enum Failure {
     /// The dump ended.
     #[error(transparent)]
     Dump(#[from] DumpError),
+    /// No file system.
+    #[error("cannot mount on {mountpoint}: {why}", mountpoint = mountpoint.display())]
+    Mount {
+        /// Where.
+        mountpoint: std::path::PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The restore ended.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -76,7 +84,7 @@ impl Failure {
             )
             | Failure::Config(_)
             | Failure::Input(_) => (BAD_INPUT, "bad-input"),
-            Failure::Output(_) | Failure::Dump(DumpError::Output(_)) => (1, "other"),
+            Failure::Output(_) | Failure::Mount { .. } | Failure::Dump(DumpError::Output(_)) => (1, "other"),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::Cli;
 /// The commands, by what they are for.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Back up", &["init", "backup"]),
-    ("Restore", &["restore", "dump", "cat"]),
+    ("Restore", &["restore", "mount", "dump", "cat"]),
     ("Look", &["snapshots", "ls", "find", "diff", "stats"]),
     ("Keep in order", &["check", "tag", "forget", "prune", "repair", "client", "credential", "chunks"]),
     ("This program", &["config", "plugin", "version", "completions", "man"]),

@@ -22,6 +22,7 @@ mod init;
 pub mod interrupt;
 mod ls;
 mod man;
+mod mount;
 mod network;
 mod output;
 mod plugin;
@@ -170,6 +171,7 @@ enum Command {
     Find(find::Arguments),
     Diff(diff::Arguments),
     Restore(restore::Arguments),
+    Mount(mount::Arguments),
     Dump(dump::Arguments),
     Cat(cat::Arguments),
     Chunks(chunks::Arguments),
@@ -198,6 +200,7 @@ impl Command {
             Command::Find(_) => "find",
             Command::Diff(_) => "diff",
             Command::Restore(_) => "restore",
+            Command::Mount(_) => "mount",
             Command::Dump(_) => "dump",
             Command::Cat(_) => "cat",
             Command::Chunks(_) => "chunks",
@@ -258,6 +261,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Find(arguments) => find::run(global, arguments, output),
         Command::Diff(arguments) => diff::run(global, arguments, output),
         Command::Restore(arguments) => restore::run(global, arguments, output),
+        Command::Mount(arguments) => mount::run(global, arguments, output),
         Command::Dump(arguments) => dump::run(global, arguments, output),
         Command::Cat(arguments) => cat::run(global, arguments, output),
         Command::Chunks(arguments) => chunks::run(global, arguments, output),

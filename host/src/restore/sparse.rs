@@ -62,6 +62,33 @@ impl Layout {
         })
     }
 
+    /// The data between two offsets of the file: (offset in the file, offset in the content, length), in order.
+    pub fn data(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64, u64)> {
+        let first = self.runs.partition_point(|run| run.file + run.length <= start);
+        self.runs[first..].iter().take_while(move |run| run.file < end).map(move |run| {
+            let from = run.file.max(start);
+            let to = (run.file + run.length).min(end);
+            (from, run.content + (from - run.file), to - from)
+        })
+    }
+
+    /// Where the next data begins, at or behind an offset of the file.
+    pub fn next_data(&self, offset: u64) -> Option<u64> {
+        self.data(offset, self.size).next().map(|(start, ..)| start)
+    }
+
+    /// Where the next hole begins, at or behind an offset of the file; its end counts as one.
+    pub fn next_hole(&self, offset: u64) -> u64 {
+        let mut end = offset;
+        for (start, _, length) in self.data(offset, self.size) {
+            if start > end {
+                break;
+            }
+            end = start + length;
+        }
+        end
+    }
+
     /// Where in the file a byte of the content goes.
     pub fn position(&self, offset: u64) -> u64 {
         self.pieces(offset, &[0]).next().map_or(self.size, |(position, _)| position)
@@ -102,6 +129,18 @@ mod tests {
         assert_eq!([0, 3, 4, 6, 8, 9].map(|offset| layout.position(offset)), [10, 13, 14, 50, 52, 100]);
         let hole = Layout::of(&entry(0, Some(1 << 40), Some(&[]))).expect("fits").expect("a hole");
         assert_eq!((hole.size(), hole.pieces(0, &[]).count()), (1 << 40, 0));
+    }
+
+    #[test]
+    fn any_part_of_a_file_is_found_in_its_content() {
+        let layout = Layout::of(&entry(9, Some(100), Some(&[(10, 4), (14, 2), (50, 3)]))).expect("fits").expect("runs");
+        let data = |start, end| layout.data(start, end).collect::<Vec<_>>();
+        assert_eq!(data(0, 100), [(10, 0, 4), (14, 4, 2), (50, 6, 3)]);
+        assert_eq!(data(12, 15), [(12, 2, 2), (14, 4, 1)]);
+        assert_eq!(data(51, 52), [(51, 7, 1)]);
+        assert!(data(16, 50).is_empty() && data(53, 100).is_empty());
+        assert_eq!([0, 11, 16, 53].map(|offset| layout.next_data(offset)), [Some(10), Some(11), Some(50), None]);
+        assert_eq!([0, 10, 15, 20, 50, 99].map(|offset| layout.next_hole(offset)), [0, 16, 16, 20, 53, 99]);
     }
 
     #[test]

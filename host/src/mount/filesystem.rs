@@ -1,9 +1,11 @@
 //! What the kernel asks, and the answers.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
@@ -44,6 +46,10 @@ pub struct Snapshots {
     owner_root: bool,
     checks_acls: bool,
     complaints: Complaints,
+    /// Counts listings of directories.
+    listings: AtomicU64,
+    /// Those that have come by something that cannot be read.
+    damaged: Mutex<HashMap<u64, Errno>>,
 }
 
 /// What has a number.
@@ -76,6 +82,8 @@ impl Snapshots {
             owner_root: options.owner_root,
             checks_acls: options.allow_other,
             complaints,
+            listings: AtomicU64::new(0),
+            damaged: Mutex::default(),
         })
     }
 
@@ -187,7 +195,7 @@ impl Snapshots {
 
     /// Gives entries from a position on to `add`, which says when it has enough: the position behind an entry, its number,
     /// name and type; with the entry itself where it is not of a shelf.
-    fn list(&self, number: INodeNo, position: u64, add: &mut Adder<'_>) -> Result<(), Errno> {
+    fn list(&self, number: INodeNo, listing: u64, position: u64, add: &mut Adder<'_>) -> Result<(), Errno> {
         let parent = match self.find(number)? {
             Found::Shelf { parent, .. } => parent,
             Found::Node(node) => node.parent,
@@ -207,26 +215,34 @@ impl Snapshots {
             }
             return Ok(());
         }
-        self.list_directory(&self.directory(number)?, position, add)
+        self.list_directory(&self.directory(number)?, listing, position, add)
     }
 
-    fn list_directory(&self, directory: &Directory, position: u64, add: &mut Adder<'_>) -> Result<(), Errno> {
+    fn list_directory(
+        &self,
+        directory: &Directory,
+        listing: u64,
+        position: u64,
+        add: &mut Adder<'_>,
+    ) -> Result<(), Errno> {
+        let damaged = |error: Errno| {
+            self.damaged.lock().expect("no panic while the lock is held").insert(listing, error);
+        };
         let (mut offset, mut skipped) = (position >> WITHIN, (position & ((1 << WITHIN) - 1)) as usize);
-        let mut damage = None;
         while offset < directory.content.size {
             let leaf = self.trees.leaf(&directory.content, offset);
             let leaf = leaf.map_err(|why| self.damaged_directory(directory, &why))?;
             let piece = match self.trees.piece(&leaf) {
                 Ok(piece) => piece,
                 Err(why) => {
-                    damage = Some(self.damaged_directory(directory, &why));
+                    damaged(self.damaged_directory(directory, &why));
                     (offset, skipped) = (leaf.end(), 0);
                     continue;
                 }
             };
             if let Some(why) = &piece.damage {
                 let why = RepositoryError::Malformed { what: "a directory".into(), why: why.clone() };
-                damage = Some(self.damaged_directory(directory, &why));
+                damaged(self.damaged_directory(directory, &why));
             }
             for (place, entry) in piece.entries.iter().enumerate().take(1 << WITHIN).skip(skipped) {
                 let is_last = place + 1 == piece.entries.len();
@@ -239,7 +255,8 @@ impl Snapshots {
             (offset, skipped) = (leaf.end(), 0);
         }
         // Whoever lists it gets what there is, and in the end is told that it is not all.
-        damage.map_or(Ok(()), Err)
+        let damaged = self.damaged.lock().expect("no panic while the lock is held");
+        damaged.get(&listing).map_or(Ok(()), |error| Err(*error))
     }
 
     fn read_range(&self, number: INodeNo, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
@@ -402,12 +419,18 @@ impl Filesystem for Snapshots {
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(0), FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE);
+        let listing = self.listings.fetch_add(1, Ordering::Relaxed);
+        reply.opened(FileHandle(listing), FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE);
     }
 
-    fn readdir(&self, _: &Request, number: INodeNo, _: FileHandle, position: u64, mut reply: ReplyDirectory) {
+    fn releasedir(&self, _: &Request, _: INodeNo, listing: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.damaged.lock().expect("no panic while the lock is held").remove(&listing.0);
+        reply.ok();
+    }
+
+    fn readdir(&self, _: &Request, number: INodeNo, listing: FileHandle, position: u64, mut reply: ReplyDirectory) {
         let mut is_empty = true;
-        let listed = self.list(number, position, &mut |next, line| {
+        let listed = self.list(number, listing.0, position, &mut |next, line| {
             let kind = match line.below {
                 Some((_, entry)) => file_type(entry.kind),
                 None => self.attributes(INodeNo(line.number)).map_or(FileType::Directory, |attributes| attributes.kind),
@@ -422,9 +445,16 @@ impl Filesystem for Snapshots {
         }
     }
 
-    fn readdirplus(&self, _: &Request, number: INodeNo, _: FileHandle, position: u64, mut reply: ReplyDirectoryPlus) {
+    fn readdirplus(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        listing: FileHandle,
+        position: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
         let mut is_empty = true;
-        let listed = self.list(number, position, &mut |next, line| {
+        let listed = self.list(number, listing.0, position, &mut |next, line| {
             let (number, attributes) = match line.below {
                 Some((directory, entry)) => {
                     let parent = (directory.number, directory.key);

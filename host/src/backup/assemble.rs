@@ -6,6 +6,7 @@ use crossbeam_channel::Receiver;
 
 use super::Shared;
 use super::checkpoint::Checkpoints;
+use super::cuts::Cuts;
 use super::files::{FileResult, store};
 use super::list::ListWriter;
 use super::upload::UploadSender;
@@ -15,13 +16,6 @@ use crate::format::content::{Content, Item};
 use crate::format::entry::Entry;
 use crate::format::to_cbor;
 use crate::repository::RepositoryError;
-
-/// A piece of a directory is cut at latest at this size, in bytes.
-const MAX_PIECE: usize = 512 << 10;
-/// And not before this.
-const MIN_PIECE: usize = 32 << 10;
-/// A name whose hash begins with a byte below this ends a piece.
-const CUT_BELOW: u8 = 4;
 
 /// A directory that is being built.
 struct Open {
@@ -40,12 +34,12 @@ pub fn assemble(
     checkpoints: &mut Checkpoints,
 ) -> Result<Content, RepositoryError> {
     let mut stack: Vec<Open> = Vec::new();
-    let cut_key = shared.repository.sealing_keys().chunker.derive("obnam v1 tree cut");
+    let cuts = Cuts::new(shared.repository);
     let add = |stack: &mut Vec<Open>, entry: &Entry| -> Result<(), RepositoryError> {
         let Some(open) = stack.last_mut() else { return Ok(()) };
         open.piece.extend_from_slice(&to_cbor(entry));
         let length = open.piece.len();
-        if length >= MAX_PIECE || (length >= MIN_PIECE && cut_key.keyed_hash(&entry.name)[0] < CUT_BELOW) {
+        if cuts.ends_piece(length, &entry.name) {
             open.close_piece(shared, uploads)?;
         }
         Ok(())

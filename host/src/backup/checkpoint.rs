@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::Shared;
 use super::upload::UploadSender;
-use super::{Shared, commit};
 use crate::format::content::Content;
 use crate::repository::RepositoryError;
 
@@ -57,12 +57,12 @@ impl Checkpoints {
         }
         drop(done);
         while answers.recv().is_ok() {}
-        shared.packers.finish(uploads)?;
+        shared.writer.packers.finish(uploads)?;
         uploads.wait_for_sent();
         if !shared.is_over() {
-            shared.session.flush(shared.repository)?;
+            shared.writer.session.flush(shared.repository)?;
             shared.state.checkpoint();
-            if let Some(outcome) = commit::commit(shared, root, true)? {
+            if let Some(outcome) = shared.commit(root, true)? {
                 tracing::info!("partial snapshot {} saved", outcome.id.short());
             }
         }

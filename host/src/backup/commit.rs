@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use super::{Outcome, Shared, statistics};
+use super::Outcome;
+use super::writer::Writer;
 use crate::chunk::ChunkId;
 use crate::clock::Moment;
 use crate::format::content::Content;
 use crate::format::index::{IndexPayload, RECORD_SIZE};
 use crate::format::signed::Context;
 use crate::format::snapshot::{
-    MAX_INLINE_REFERENCES, Reference, ReferencePiece, References, Snapshot, cut_references, encode_references,
+    MAX_INLINE_REFERENCES, Origin, RawPath, Reference, ReferencePiece, References, Snapshot, Statistics,
+    cut_references, encode_references,
 };
 use crate::format::{Time, to_cbor};
 use crate::local::seen::Seen;
@@ -23,28 +25,29 @@ const PROGRAM: &str = concat!("obnam ", env!("CARGO_PKG_VERSION"));
 
 /// This client's chain of snapshots, as the backup goes on with it.
 pub struct Chain {
-    last: Option<Link>,
+    last: Option<ChunkId>,
+    /// A partial snapshot that the next whole one replaces.
+    partial: Option<ChunkId>,
     /// Snapshots get numbers above this.
     sequence: u64,
     /// The pieces of the last reference list.
     pieces: Vec<ReferencePiece>,
 }
 
-struct Link {
-    id: ChunkId,
-    partial: bool,
-}
-
 impl Chain {
     /// The chain as it was found; `remembered` is the highest number that this machine has seen.
     pub fn new(repository: &Repository, snapshots: &[SnapshotInfo]) -> Result<Self, RepositoryError> {
         let tag = repository.client.tag;
-        let own = snapshots.iter().filter(|info| info.snapshot.client == tag);
-        let last = own.max_by_key(|info| (info.snapshot.sequence, info.snapshot.started));
+        let own = || snapshots.iter().filter(|info| info.snapshot.client == tag);
+        let rank = |info: &&SnapshotInfo| (info.snapshot.sequence, info.snapshot.started);
+        let last = own().max_by_key(rank);
+        // Copies come in between, and have nothing to do with it.
+        let backup = own().filter(|info| info.snapshot.origin.is_none()).max_by_key(rank);
         let seen = Seen::load(repository.state_dir())?;
         let remembered = seen.snapshots.get(&tag.to_string()).map_or(0, |seen| seen.sequence);
         Ok(Chain {
-            last: last.map(|info| Link { id: info.id, partial: info.is_partial() }),
+            last: last.map(|info| info.id),
+            partial: backup.filter(|info| info.is_partial()).map(|info| info.id),
             sequence: last.map_or(0, |info| info.snapshot.sequence).max(remembered),
             pieces: last.and_then(|info| info.snapshot.references.pieces.clone()).unwrap_or_default(),
         })
@@ -54,11 +57,37 @@ impl Chain {
 /// No commit on a list of tombstones that is older than this: half of the shortest grace that packs have (format section 11).
 const FRESH: Duration = Duration::from_secs(pruning::MIN_GRACE.as_secs() / 2);
 
-/// Commits what has been stored so far; `None` if packs that it relies on have been marked for removal meanwhile, or if it took so long that
-/// this is not known any more.
-pub fn commit(shared: &Shared<'_>, root: Content, partial: bool) -> Result<Option<Outcome>, RepositoryError> {
-    let Shared { repository, options, watch, session, .. } = shared;
-    let mut chain = shared.chain.lock().expect("no panic while the lock is held");
+/// What a snapshot says of itself.
+pub struct Description {
+    /// When the backup began.
+    pub started: Time,
+    /// When it ended.
+    pub finished: Time,
+    /// The machine.
+    pub host: String,
+    /// What was backed up.
+    pub paths: Vec<RawPath>,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// The root directory.
+    pub root: Content,
+    /// Numbers.
+    pub statistics: Statistics,
+    /// Whether it was made in the middle of a backup.
+    pub partial: bool,
+    /// What it is a copy of.
+    pub origin: Option<Origin>,
+}
+
+/// Commits what has been stored so far; `None` if packs that it relies on have been marked for removal meanwhile, or if it
+/// took so long that this is not known any more. With `goes_on` more is being stored, and its index is left to be written later.
+pub fn commit(
+    writer: &Writer<'_>,
+    chain: &mut Chain,
+    goes_on: bool,
+    describe: impl FnOnce() -> Description,
+) -> Result<Option<Outcome>, RepositoryError> {
+    let Writer { repository, session, .. } = writer;
     let references = session.references()?;
     let looked = Moment::now();
     session.is_in_time()?;
@@ -68,36 +97,39 @@ pub fn commit(shared: &Shared<'_>, root: Content, partial: bool) -> Result<Optio
     }
     let needed: Vec<ChunkId> = references.iter().map(|reference| reference.pack).collect();
     let tag = repository.client.tag;
-    let payload = if partial { IndexPayload::default() } else { session.take_pending() };
+    let payload = if goes_on { IndexPayload::default() } else { session.take_pending() };
     let index = if payload.packs.is_empty() {
         None
     } else if payload.records.len() <= SMALL_INDEX {
         Some(to_cbor(&payload))
     } else {
         let stored = repository.put_signed(&tagged("index", &tag), Context::Index, to_cbor(&payload))?;
-        watch.counters.stored_bytes.add(stored.size);
+        writer.counters.stored_bytes.add(stored.size);
         None
     };
     let references = write_references(repository, &references, &chain.pieces)?;
     let sequence = chain.sequence.saturating_add(1);
+    let described = describe();
+    let replaces = chain.partial.filter(|_| described.origin.is_none());
     let snapshot = Snapshot {
         client: tag,
         sequence,
-        previous: chain.last.as_ref().map(|last| last.id),
+        previous: chain.last,
         roster_epoch: repository.roster.epoch,
-        started: shared.started,
-        finished: Time::now(),
-        host: options.host.clone(),
-        paths: options.paths(),
-        tags: options.tags.clone(),
-        root,
+        started: described.started,
+        finished: described.finished,
+        host: described.host,
+        paths: described.paths,
+        tags: described.tags,
+        root: described.root,
         group: repository.sealing_keys().group,
-        statistics: statistics(&watch.counters, watch.problems.all().len()),
+        statistics: described.statistics,
         references,
         index,
-        partial: partial.then_some(true),
-        replaces: chain.last.as_ref().filter(|last| last.partial).map(|last| last.id),
+        partial: described.partial.then_some(true),
+        replaces,
         program: PROGRAM.into(),
+        origin: described.origin,
     };
     if looked.elapsed() > FRESH {
         return Ok(None);
@@ -115,7 +147,11 @@ pub fn commit(shared: &Shared<'_>, root: Content, partial: bool) -> Result<Optio
         seen.save(repository.state_dir())?;
     }
     *chain = Chain {
-        last: Some(Link { id: stored.id, partial }),
+        last: Some(stored.id),
+        partial: match (&snapshot.origin, described.partial) {
+            (Some(_), _) => chain.partial,
+            (None, partial) => partial.then_some(stored.id),
+        },
         sequence,
         pieces: snapshot.references.pieces.clone().unwrap_or_default(),
     };

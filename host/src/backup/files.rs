@@ -20,12 +20,11 @@ use super::attributes::Attributes;
 use super::checkpoint::FlushRequest;
 use super::list::ListWriter;
 use super::packer::Packer;
-use super::session::Claim;
 use super::stream::Stream;
 use super::upload::UploadSender;
 use crate::chunker::Chunker;
 use crate::format::Time;
-use crate::format::blob::{BlobId, BlobKind};
+use crate::format::blob::BlobKind;
 use crate::format::content::{Content, Item};
 use crate::inode::runs::RunReader;
 use crate::repository::RepositoryError;
@@ -384,14 +383,11 @@ pub fn store(
     kind: BlobKind,
     plaintext: &[u8],
 ) -> Result<Item, RepositoryError> {
-    let id: BlobId = shared.hasher.id(kind, plaintext);
-    if shared.session.claim(&id) == Claim::New {
-        shared.packers.store(shared, uploads, packer, kind, id, plaintext)?;
-    }
+    let item = shared.writer.store(uploads, packer, kind, plaintext)?;
     if kind == BlobKind::List {
-        shared.state.keep_list(&id, plaintext);
+        shared.state.keep_list(&item.id, plaintext);
     }
-    Ok(Item { id, size: plaintext.len() as u64 })
+    Ok(item)
 }
 
 enum Failure {

@@ -17,20 +17,22 @@
 mod assemble;
 mod attributes;
 mod checkpoint;
-mod commit;
+pub(crate) mod commit;
 pub mod counters;
+pub(crate) mod cuts;
 mod files;
-mod journal;
-mod list;
-mod packer;
+pub(crate) mod journal;
+pub(crate) mod list;
+pub(crate) mod packer;
 pub mod previous;
 pub mod rehearsal;
 pub mod roots;
 mod scout;
-mod session;
+pub(crate) mod session;
 pub mod stream;
-mod upload;
+pub(crate) mod upload;
 mod walk;
+pub(crate) mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -39,22 +41,20 @@ use std::thread;
 use std::time::Duration;
 
 use checkpoint::Checkpoints;
-use commit::Chain;
+use commit::{Chain, Description};
 use counters::{Counters, Current};
-use packer::Packers;
 use previous::{Previous, StateWriter};
 use roots::Roots;
 use scout::Scout;
-use session::Session;
 use stream::Stream;
 use upload::Uploads;
 use walk::Sink;
+use writer::Writer;
 
 use crate::chunk::ChunkId;
 use crate::chunker::KeyedGear;
 use crate::clock::Moment;
 use crate::format::Time;
-use crate::format::blob::BlobHasher;
 use crate::format::content::Content;
 use crate::format::roster::Role;
 use crate::format::snapshot::{RawPath, Snapshot, Statistics};
@@ -166,39 +166,47 @@ struct Shared<'a> {
     repository: &'a Repository,
     options: &'a Options,
     watch: &'a Watch,
-    session: Session,
-    hasher: BlobHasher,
+    writer: Writer<'a>,
     chunker: KeyedGear,
-    packers: Packers,
     previous: Previous,
     state: StateWriter,
     chain: Mutex<Chain>,
     started: Time,
     /// Large files that are being cut: their pieces may still come.
     large: AtomicUsize,
-    /// The first failure that ends the backup.
-    failure: Mutex<Option<RepositoryError>>,
-    failed: AtomicBool,
 }
 
 impl Shared<'_> {
     /// Ends the backup with this failure, unless another one came first.
     fn fail(&self, error: RepositoryError) {
-        self.failure.lock().expect("no panic while the lock is held").get_or_insert(error);
-        self.failed.store(true, Ordering::Relaxed);
+        self.writer.fail(error);
     }
 
     /// The failure that has ended the backup, if one has.
     fn ended(&self) -> Result<(), RepositoryError> {
-        if let Some(error) = self.failure.lock().expect("no panic while the lock is held").take() {
-            return Err(error);
-        }
-        if self.watch.stop.load(Ordering::Relaxed) { Err(RepositoryError::Interrupted) } else { Ok(()) }
+        self.writer.ended()
     }
 
     /// Whether threads should wind down.
     fn is_over(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) || self.watch.stop.load(Ordering::Relaxed)
+        self.writer.is_over()
+    }
+
+    /// Commits what has been stored so far; `None` if packs that it relies on have been marked for removal meanwhile.
+    fn commit(&self, root: Content, partial: bool) -> Result<Option<Outcome>, RepositoryError> {
+        let options = self.options;
+        let mut chain = self.chain.lock().expect("no panic while the lock is held");
+        commit::commit(&self.writer, &mut chain, partial, || Description {
+            started: self.started,
+            finished: Time::now(),
+            host: options.host.clone(),
+            paths: options.paths(),
+            tags: options.tags.clone(),
+            root,
+            statistics: statistics(&self.watch.counters, self.watch.problems.all().len()),
+            partial,
+            origin: None,
+        })
     }
 }
 
@@ -232,17 +240,17 @@ fn attempt(repository: &Repository, options: &Options, watch: &Watch) -> Result<
         Ok(root) => root,
         Err(error) => {
             // What was stored is of use to the next backup; that this one fails is already being said.
-            if let Err(error) = shared.session.flush(repository) {
+            if let Err(error) = shared.writer.session.flush(repository) {
                 tracing::info!("no index of what was stored could be written: {error}");
             }
             return Err(error);
         }
     };
-    let outcome = commit::commit(&shared, root, false)?;
+    let outcome = shared.commit(root, false)?;
     if outcome.is_some() {
-        let Shared { state, session, .. } = shared;
+        let Shared { state, writer, .. } = shared;
         state.finish();
-        session.end();
+        writer.session.end();
     }
     Ok(outcome)
 }
@@ -266,17 +274,13 @@ fn prepare<'a>(
         repository,
         options,
         watch,
-        session: Session::new(repository, index, &repository.buried(listing).packs, looked)?,
-        hasher: BlobHasher::new(&keys.blob_id),
+        writer: Writer::new(repository, (index, &repository.buried(listing).packs, looked), &watch.counters, &watch.stop)?,
         chunker: KeyedGear::new(&keys.chunker, parameters).map_err(malformed)?,
-        packers: Packers::new(parameters),
         previous,
         state: StateWriter::create(repository, options, started)?,
         chain: Mutex::new(Chain::new(repository, snapshots)?),
         started,
         large: AtomicUsize::new(0),
-        failure: Mutex::default(),
-        failed: AtomicBool::new(false),
     })
 }
 
@@ -299,7 +303,7 @@ fn pipeline(shared: &Shared<'_>) -> Result<Content, RepositoryError> {
     let scout = Scout::default();
     let root = thread::scope(|scope| {
         scout.start(scope, shared)?;
-        let uploads = Uploads::start(scope, shared);
+        let uploads = Uploads::start(scope, &shared.writer);
         let sink = Sink::Backup { files: file_sender, events: event_sender };
         let walker = thread::Builder::new()
             .name("walk".into())
@@ -327,10 +331,10 @@ fn pipeline(shared: &Shared<'_>) -> Result<Content, RepositoryError> {
                 shared.fail(thread_died());
             }
         }
-        if let Err(error) = shared.packers.finish(&uploads.sender()) {
+        if let Err(error) = shared.writer.packers.finish(&uploads.sender()) {
             shared.fail(error);
         }
-        uploads.finish(shared);
+        uploads.finish(&shared.writer);
         Ok::<_, RepositoryError>(root)
     })?;
     shared.ended()?;

@@ -4,8 +4,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Shared;
 use super::upload::UploadSender;
+use super::writer::Writer;
 use crate::chunk::Label;
 use crate::format::blob::{BlobId, BlobKind};
 use crate::format::pack::{Compressor, PackBuilder};
@@ -39,7 +39,7 @@ impl Packer {
     /// Adds a blob, and hands over the pack when it is full.
     pub fn add(
         &mut self,
-        shared: &Shared<'_>,
+        writer: &Writer<'_>,
         uploads: &UploadSender,
         kind: BlobKind,
         id: BlobId,
@@ -47,7 +47,7 @@ impl Packer {
     ) -> Result<(), RepositoryError> {
         let pack = match &mut self.open {
             Some(pack) => pack,
-            none => none.insert(shared.repository.new_pack(&self.label, self.target + SLACK)?),
+            none => none.insert(writer.repository.new_pack(&self.label, self.target + SLACK)?),
         };
         pack.add(kind, id, plaintext, &mut self.compressor);
         let size = pack.size();
@@ -93,19 +93,19 @@ impl Packers {
     /// Stores a blob that has been claimed: in the small pack, in `own`, or in the one for trees.
     pub fn store(
         &self,
-        shared: &Shared<'_>,
+        writer: &Writer<'_>,
         uploads: &UploadSender,
         own: Option<&mut Packer>,
         kind: BlobKind,
         id: BlobId,
         plaintext: &[u8],
     ) -> Result<(), RepositoryError> {
-        shared.watch.counters.new_blobs.add(1);
-        shared.watch.counters.new_bytes.add(plaintext.len() as u64);
+        writer.counters.new_blobs.add(1);
+        writer.counters.new_bytes.add(plaintext.len() as u64);
         if !self.small_is_full.load(Ordering::Relaxed) {
             let mut small = self.small.lock().expect("no panic while the lock is held");
             if !self.small_is_full.load(Ordering::Relaxed) {
-                small.add(shared, uploads, kind, id, plaintext)?;
+                small.add(writer, uploads, kind, id, plaintext)?;
                 if small.size() >= self.small_limit || small.size() == 0 {
                     small.flush(uploads)?;
                     self.small_is_full.store(true, Ordering::Relaxed);
@@ -114,10 +114,10 @@ impl Packers {
             }
         }
         match own {
-            Some(own) if kind == BlobKind::Data => own.add(shared, uploads, kind, id, plaintext),
+            Some(own) if kind == BlobKind::Data => own.add(writer, uploads, kind, id, plaintext),
             _ => {
                 let mut tree = self.tree.lock().expect("no panic while the lock is held");
-                tree.add(shared, uploads, kind, id, plaintext)
+                tree.add(writer, uploads, kind, id, plaintext)
             }
         }
     }

@@ -290,7 +290,7 @@ impl Shared<'_> {
         let mut levels = vec![(content.depth, items.collect::<Vec<_>>())];
         while let Some((depth, items)) = levels.pop() {
             for item in items {
-                if !self.session.is_present(&item.id) {
+                if !self.writer.session.is_present(&item.id) {
                     return false;
                 }
                 if depth > 0 {

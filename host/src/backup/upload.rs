@@ -8,7 +8,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::Shared;
+use super::writer::Writer;
 use crate::format::pack::FinishedPack;
 use crate::repository::RepositoryError;
 
@@ -67,14 +67,14 @@ pub struct Uploads<'scope> {
 
 impl<'scope> Uploads<'scope> {
     /// Starts the threads.
-    pub fn start<'env>(scope: &'scope Scope<'scope, 'env>, shared: &'env Shared<'env>) -> Self {
+    pub fn start<'env>(scope: &'scope Scope<'scope, 'env>, writer: &'env Writer<'env>) -> Self {
         let (sender, receiver) = bounded(0);
-        let count = shared.repository.store.parallelism().max(1);
+        let count = writer.repository.store.parallelism().max(1);
         let sender = UploadSender { packs: sender, under_way: Arc::default() };
         let threads = (0..count)
             .map(|_| {
                 let (receiver, under_way) = (receiver.clone(), sender.under_way.clone());
-                scope.spawn(move || upload(shared, &receiver, &under_way))
+                scope.spawn(move || upload(writer, &receiver, &under_way))
             })
             .collect();
         Uploads { sender, threads }
@@ -86,36 +86,36 @@ impl<'scope> Uploads<'scope> {
     }
 
     /// Waits until all packs that were handed over are durable, or the backup has failed.
-    pub fn finish(self, shared: &Shared<'_>) {
+    pub fn finish(self, writer: &Writer<'_>) {
         drop(self.sender);
         for thread in self.threads {
             if thread.join().is_err() {
-                shared.fail(super::thread_died());
+                writer.fail(super::thread_died());
             }
         }
     }
 }
 
-fn upload(shared: &Shared<'_>, packs: &Receiver<(u64, FinishedPack)>, under_way: &UnderWay) {
+fn upload(writer: &Writer<'_>, packs: &Receiver<(u64, FinishedPack)>, under_way: &UnderWay) {
     for (number, pack) in packs {
         // After a failure the channel is drained, so that nobody waits for ever.
-        if !shared.is_over() {
-            store(shared, pack);
+        if !writer.is_over() {
+            store(writer, pack);
         }
         under_way.end(number);
     }
 }
 
-fn store(shared: &Shared<'_>, pack: FinishedPack) {
+fn store(writer: &Writer<'_>, pack: FinishedPack) {
     let size = pack.bytes.len() as u64;
-    let stored = shared
+    let stored = writer
         .repository
         .store
         .put(&pack.label, &pack.id, pack.bytes.clone())
         .map_err(RepositoryError::from)
-        .and_then(|_| shared.session.pack_stored(shared.repository, pack));
+        .and_then(|_| writer.session.pack_stored(writer.repository, pack));
     match stored {
-        Ok(()) => shared.watch.counters.stored_bytes.add(size),
-        Err(error) => shared.fail(error),
+        Ok(()) => writer.counters.stored_bytes.add(size),
+        Err(error) => writer.fail(error),
     }
 }

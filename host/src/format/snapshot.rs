@@ -184,6 +184,24 @@ pub struct Snapshot {
     /// Name and version of the program that wrote it.
     #[n(16)]
     pub program: String,
+    /// What it is a copy of.
+    #[n(17)]
+    pub origin: Option<Origin>,
+}
+
+/// A snapshot of another repository.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Origin {
+    /// The repository's id.
+    #[n(0)]
+    pub repository: ChunkId,
+    /// The snapshot's id.
+    #[n(1)]
+    pub snapshot: ChunkId,
+    /// The name of the client that made it.
+    #[n(2)]
+    pub client: String,
 }
 
 #[cfg(test)]
@@ -218,6 +236,11 @@ mod tests {
             partial: Some(true),
             replaces: None,
             program: "obnam 0.1.0".into(),
+            origin: Some(Origin {
+                repository: ChunkId::from_bytes([4; 32]),
+                snapshot: ChunkId::from_bytes([5; 32]),
+                client: "desk".into(),
+            }),
         };
         assert_eq!(from_cbor::<Snapshot>(&to_cbor(&snapshot)), Ok(snapshot));
     }

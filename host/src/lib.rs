@@ -16,6 +16,7 @@ pub mod cli;
 #[doc(hidden)]
 pub mod clock;
 pub mod config;
+pub mod copy;
 pub mod credential;
 pub mod crypto;
 pub mod diff;

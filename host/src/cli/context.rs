@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::approval::Approved;
 use super::{Failure, Global};
+use crate::credential::passphrase::PassphraseError;
 use crate::credential::{Secret, identity, passphrase};
 use crate::local::Dirs;
 use crate::plugin::trust::Trust;
@@ -89,6 +90,12 @@ impl Global {
         }
         let passphrase = match self.passphrase()? {
             Some(passphrase) => passphrase,
+            None if self.settings.is_target => {
+                passphrase::prompt("Passphrase of the target: ").map_err(|error| match error {
+                    PassphraseError::NoSource => PassphraseError::NoTargetSource,
+                    error => error,
+                })?
+            }
             None => passphrase::prompt("Passphrase: ")?,
         };
         Ok(Secret::Passphrase(passphrase))

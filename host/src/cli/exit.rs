@@ -63,6 +63,14 @@ pub enum Failure {
     /// What the user asked for makes no sense.
     #[error("{0}")]
     Input(String),
+    /// The repository that snapshots are copied into.
+    #[error("the target {location}: {failure}{hint}", hint = target_hint(failure))]
+    Target {
+        /// Where.
+        location: String,
+        /// What is wrong with it.
+        failure: Box<Failure>,
+    },
     /// Standard output is closed or full.
     #[error("cannot write to standard output: {0}")]
     Output(std::io::Error),
@@ -84,8 +92,17 @@ impl Failure {
             )
             | Failure::Config(_)
             | Failure::Input(_) => (BAD_INPUT, "bad-input"),
+            Failure::Target { failure, .. } => failure.class(),
             Failure::Output(_) | Failure::Mount { .. } | Failure::Dump(DumpError::Output(_)) => (1, "other"),
         }
+    }
+}
+
+/// What to say of a target that is away.
+fn target_hint(failure: &Failure) -> &'static str {
+    match failure.class() {
+        (10 | 13 | 14, _) => ". Nothing is lost: run the same again when it is there, and what it lacks is copied",
+        _ => "",
     }
 }
 

@@ -11,7 +11,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Back up", &["init", "backup"]),
     ("Restore", &["restore", "mount", "dump", "cat"]),
     ("Look", &["snapshots", "ls", "find", "diff", "stats"]),
-    ("Keep in order", &["check", "tag", "forget", "prune", "repair", "client", "credential", "chunks"]),
+    ("Keep in order", &["copy", "check", "tag", "forget", "prune", "repair", "client", "credential", "chunks"]),
     ("This program", &["config", "plugin", "version", "completions", "man"]),
 ];
 
@@ -47,6 +47,7 @@ Environment:
   OBNAM_PASSPHRASE             the passphrase
   OBNAM_PASSPHRASE_FILE        a file whose first line is the passphrase
   OBNAM_PASSPHRASE_COMMAND     a shell command; the first line that it prints is the passphrase
+  OBNAM_TO_PASSPHRASE, OBNAM_TO_PASSPHRASE_FILE, OBNAM_TO_PASSPHRASE_COMMAND    the same for the target of "copy"
   OBNAM_NEW_PASSPHRASE, OBNAM_NEW_PASSPHRASE_FILE, OBNAM_NEW_PASSPHRASE_COMMAND    the same for a new credential
   OBNAM_LOG                    what the log holds, such as obnam=debug; see also -v
   XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME    the directories below are in these, if they are set

@@ -9,6 +9,7 @@ mod client;
 mod completions;
 mod config;
 mod context;
+mod copy;
 mod credential;
 mod diff;
 mod dry_run;
@@ -36,6 +37,7 @@ mod sheet;
 mod snapshots;
 mod stats;
 mod tag;
+mod target;
 mod trial;
 mod trust;
 mod version;
@@ -60,7 +62,7 @@ struct Cli {
 }
 
 /// Options that all commands share.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of all commands")]
 pub(crate) struct Global {
     /// Use this profile of the configuration file
@@ -164,6 +166,7 @@ enum Command {
     Backup(Box<backup::Arguments>),
     Snapshots(snapshots::Arguments),
     Tag(tag::Arguments),
+    Copy(Box<copy::Arguments>),
     Forget(Box<forget::Arguments>),
     Prune(prune::Arguments),
     Repair(repair::Arguments),
@@ -193,6 +196,7 @@ impl Command {
             Command::Backup(_) => "backup",
             Command::Snapshots(_) => "snapshots",
             Command::Tag(_) => "tag",
+            Command::Copy(_) => "copy",
             Command::Forget(_) => "forget",
             Command::Prune(_) => "prune",
             Command::Repair(_) => "repair index",
@@ -254,6 +258,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Backup(arguments) => backup::run(global, arguments, output),
         Command::Snapshots(arguments) => snapshots::run(global, arguments, output),
         Command::Tag(arguments) => tag::run(global, arguments, output),
+        Command::Copy(arguments) => copy::run(global, arguments, output),
         Command::Forget(arguments) => forget::run(global, arguments, output),
         Command::Prune(arguments) => prune::run(global, arguments, output),
         Command::Repair(arguments) => repair::run(global, arguments, output),

@@ -38,6 +38,8 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// The profile in use.
     pub profile: Option<Profile>,
+    /// Whether they are those of a repository that is copied into: then the environment means another one.
+    pub is_target: bool,
     origins: BTreeMap<&'static str, Origin>,
 }
 
@@ -60,6 +62,16 @@ impl Settings {
     /// Who has given a global option, by the name of its field.
     pub fn origin(&self, field: &str) -> Origin {
         self.origins.get(field).copied().unwrap_or_default()
+    }
+
+    /// Of a repository that is copied into.
+    pub fn of_target() -> Self {
+        Settings { is_target: true, ..Settings::default() }
+    }
+
+    /// Takes down that the command line gives a field.
+    pub fn is_given(&mut self, field: &'static str) {
+        self.origins.insert(field, Origin::CommandLine);
     }
 
     /// Gives a field the profile's value, where nobody has given it another.
@@ -127,7 +139,7 @@ impl Global {
         self.config.clone().or_else(usual)
     }
 
-    fn fill_in(&mut self, settings: &mut Settings, profile: &Profile) {
+    pub(super) fn fill_in(&mut self, settings: &mut Settings, profile: &Profile) {
         let elsewhere = self.repo.is_some();
         if let (Origin::Environment(variable), Some(_)) = (settings.origin("repo"), &profile.repository)
             && elsewhere
@@ -224,7 +236,11 @@ impl Global {
 
     /// The passphrase that the environment or the profile names; `None` where nobody does.
     pub fn passphrase(&self) -> Result<Option<Zeroizing<String>>, Failure> {
-        if let Some(passphrase) = passphrase::from_environment()? {
+        let named = match self.settings.is_target {
+            true => passphrase::target_from_environment()?,
+            false => passphrase::from_environment()?,
+        };
+        if let Some(passphrase) = named {
             return Ok(Some(passphrase));
         }
         let Some(profile) = &self.settings.profile else { return Ok(None) };
@@ -243,7 +259,8 @@ impl Global {
 
     /// Whether the identity of the profile gives way to a passphrase of the environment.
     pub fn identity_is_overruled(&self) -> bool {
-        let set = passphrase::VARIABLES.iter().any(|variable| std::env::var_os(variable).is_some());
+        let variables = if self.settings.is_target { passphrase::TARGET_VARIABLES } else { passphrase::VARIABLES };
+        let set = variables.iter().any(|variable| std::env::var_os(variable).is_some());
         set && matches!(self.settings.origin("identity"), Origin::Profile(_))
     }
 

@@ -51,6 +51,13 @@ pub fn to_json(repository: &Repository, info: &SnapshotInfo) -> Value {
         "statistics": snapshot.statistics,
         "program": snapshot.program,
     });
+    if let Some(origin) = &snapshot.origin {
+        value["origin"] = json!({
+            "repository": origin.repository.to_string(),
+            "snapshot": origin.snapshot.to_string(),
+            "client": origin.client,
+        });
+    }
     if info.tags != snapshot.tags {
         value["original_tags"] = json!(snapshot.tags);
     }

@@ -19,6 +19,11 @@ pub fn profiles<'c>(config: &'c Config, profiles: impl IntoIterator<Item = &'c P
     let extended = extended.map(|name| name.value.as_str()).collect();
     let mut checker = Checker { path: &config.path, run, extended, mistakes: Vec::new() };
     for profile in profiles {
+        if let Some(Setting { value: name, place }) = &profile.sync_to
+            && let Err(error) = config.profile(name)
+        {
+            checker.wrong(*place, format!("sync-to in [profile.{}]: {error}", profile.name));
+        }
         checker.profile(profile);
     }
     checker.mistakes.sort_by_key(|mistake| mistake.place);

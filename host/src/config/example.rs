@@ -121,4 +121,7 @@ exclude-caches = true
 
 # Which of them `obnam forget` keeps.
 # keep = { daily = 7, weekly = 5, monthly = 12, yearly = "all" }
+
+# The profile whose repository `obnam sync` copies all snapshots into that it lacks.
+# sync-to = "home"
 "#;

@@ -9,8 +9,18 @@ use super::profile::{Profile, Setting};
 use super::{Config, Mistake};
 
 /// What says nothing of another repository.
-const OF_REPOSITORY: [&str; 9] =
-    ["backend", "options", "trust", "plugin-limits", "keep", "repository-id", "credential", "ca-file", "plain-http"];
+const OF_REPOSITORY: [&str; 10] = [
+    "backend",
+    "options",
+    "trust",
+    "plugin-limits",
+    "keep",
+    "sync-to",
+    "repository-id",
+    "credential",
+    "ca-file",
+    "plain-http",
+];
 
 /// Gives every profile what it inherits.
 pub(super) fn resolve(config: &mut Config) -> Vec<Mistake> {
@@ -80,6 +90,7 @@ fn inherit(profile: &mut Profile, parent: &Profile) {
         "trust" trust,
         "plugin-limits" plugin_limits,
         "keep" keep,
+        "sync-to" sync_to,
         "repository-id" repository_id,
         "credential" credential,
         "ca-file" ca_file,

@@ -72,6 +72,8 @@ pub struct Profile {
     pub plugin_limits: Vec<Setting<(String, String)>>,
     /// Which snapshots `forget` keeps: rule and value.
     pub keep: Vec<Setting<(String, String)>>,
+    /// The profile whose repository `copy` copies into.
+    pub sync_to: Option<Setting<String>>,
     /// An identity file.
     pub identity: Option<Setting<PathBuf>>,
     /// The repository's id.
@@ -122,7 +124,7 @@ impl Profile {
 }
 
 /// The keys of a profile, as they are written in the file.
-pub const KEYS: [&str; 28] = [
+pub const KEYS: [&str; 29] = [
     "repository",
     "extends",
     "backend",
@@ -130,6 +132,7 @@ pub const KEYS: [&str; 28] = [
     "trust",
     "plugin-limits",
     "keep",
+    "sync-to",
     "identity",
     "repository-id",
     "credential",

@@ -134,6 +134,7 @@ impl Reader<'_> {
                     profile.keep = self.checked(name, value, check);
                 }
                 "trust" => profile.trust = self.list(name, value, |s, n, v| s.with(n, v, |text, _| parse_sha256(text))),
+                "sync-to" => profile.sync_to = self.string(name, value),
                 "identity" => profile.identity = self.path(name, value),
                 "repository-id" => profile.repository_id = self.with(name, value, chunk_id),
                 "credential" => profile.credential = self.with(name, value, chunk_id),

@@ -19,6 +19,11 @@ pub enum PassphraseError {
         "no passphrase: run obnam on a terminal to be asked, or set OBNAM_PASSPHRASE, OBNAM_PASSPHRASE_FILE or OBNAM_PASSPHRASE_COMMAND, or name a passphrase-command or an identity in a profile"
     )]
     NoSource,
+    /// Nothing to ask for that of a target.
+    #[error(
+        "no passphrase: run obnam on a terminal to be asked, or set OBNAM_TO_PASSPHRASE, OBNAM_TO_PASSPHRASE_FILE or OBNAM_TO_PASSPHRASE_COMMAND, or name a passphrase-command or an identity in the target's profile"
+    )]
+    NoTargetSource,
     /// The file cannot be read.
     #[error("cannot read the {what} file {path}: {source}", path = path.display())]
     File {
@@ -83,6 +88,15 @@ pub fn from_environment() -> Result<Option<Zeroizing<String>>, PassphraseError> 
 /// The passphrase for a new credential that the environment names in the same way: `OBNAM_NEW_PASSPHRASE` and so on.
 pub fn new_from_environment() -> Result<Option<Zeroizing<String>>, PassphraseError> {
     from_variables(NEW_VARIABLES)
+}
+
+/// The variables that [`target_from_environment`] looks at.
+pub const TARGET_VARIABLES: [&str; 3] =
+    ["OBNAM_TO_PASSPHRASE", "OBNAM_TO_PASSPHRASE_FILE", "OBNAM_TO_PASSPHRASE_COMMAND"];
+
+/// The passphrase of the repository that is copied into: `OBNAM_TO_PASSPHRASE` and so on.
+pub fn target_from_environment() -> Result<Option<Zeroizing<String>>, PassphraseError> {
+    from_variables(TARGET_VARIABLES)
 }
 
 fn from_variables([value, file, command]: [&str; 3]) -> Result<Option<Zeroizing<String>>, PassphraseError> {

@@ -6,7 +6,7 @@ use minicbor::encode::{Encoder, Error as EncodeError, Write};
 use minicbor::{Decode, Encode};
 
 use super::content::Content;
-use super::{FormatError, Time};
+use super::{FormatError, Time, to_cbor};
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,6 +198,43 @@ impl<'a> Entries<'a> {
     }
 }
 
+impl<'a> Entries<'a> {
+    /// The next entry, with the bytes that it stands in.
+    pub fn next_with_bytes(&mut self) -> Option<(Result<Entry, FormatError>, &'a [u8])> {
+        let start = self.decoder.position();
+        let entry = self.next()?;
+        Some((entry, &self.decoder.input()[start..self.decoder.position()]))
+    }
+}
+
+/// The bytes of an entry with another content. Everything else stays as it is, also what this program does not know.
+pub fn with_content(entry: &[u8], content: &Content) -> Result<Vec<u8>, FormatError> {
+    const CONTENT: u64 = 10;
+    let mut decoder = Decoder::new(entry);
+    let count = decoder.map()?;
+    let mut changed = to_cbor(content);
+    let is_end = |decoder: &Decoder<'_>| matches!(decoder.datatype(), Ok(Type::Break));
+    let mut left = count.unwrap_or(u64::MAX);
+    let mut front = entry[..decoder.position()].to_vec();
+    while left > 0 && !(count.is_none() && is_end(&decoder)) {
+        let start = decoder.position();
+        // Keys of later versions may be of any type.
+        let is_content = decoder.probe().u64().ok() == Some(CONTENT);
+        decoder.skip()?;
+        let value = decoder.position();
+        decoder.skip()?;
+        if is_content {
+            front.extend_from_slice(&entry[start..value]);
+            front.append(&mut changed);
+        } else {
+            front.extend_from_slice(&entry[start..decoder.position()]);
+        }
+        left -= 1;
+    }
+    front.extend_from_slice(&entry[decoder.position()..]);
+    Ok(front)
+}
+
 impl Iterator for Entries<'_> {
     type Item = Result<Entry, FormatError>;
 
@@ -266,6 +303,29 @@ pub(crate) mod tests {
             let stream = to_cbor(&sample(name));
             assert!(matches!(Entries::new(&stream).next(), Some(Err(FormatError::Malformed(_)))), "{name:?}");
         }
+    }
+
+    #[test]
+    fn another_content_changes_nothing_else() {
+        let other =
+            Content::new(1, &[super::super::content::Item { id: super::super::blob::BlobId([7; 32]), size: 9 }]);
+        let entry = sample(b"a");
+        let changed = with_content(&to_cbor(&entry), &other).expect("changes");
+        assert_eq!(from_cbor::<Entry>(&changed), Ok(Entry { content: Some(other.clone()), ..entry.clone() }));
+        // An unknown key stays, also in a map of no stated length.
+        let known = to_cbor(&entry);
+        let unknown = [0x18, 200, 0x63, b'n', b'e', b'w'];
+        let long = [&[known[0] + 1][..], &known[1..], &unknown].concat();
+        let endless = [&[0xbf][..], &known[1..], &unknown, &[0xff]].concat();
+        for bytes in [long, endless] {
+            let changed = with_content(&bytes, &other).expect("changes");
+            assert!(changed.windows(unknown.len()).any(|window| window == unknown));
+            let mut entries = Entries::new(&changed);
+            let (read, raw) = entries.next_with_bytes().expect("an entry");
+            assert_eq!((read.expect("reads").content, raw.len()), (Some(other.clone()), changed.len()));
+            assert_eq!(with_content(&changed, entry.content.as_ref().expect("a content")), Ok(bytes));
+        }
+        assert!(with_content(&known[..20], &other).is_err());
     }
 
     #[test]

@@ -299,9 +299,13 @@ impl Repository {
     pub fn resolve<'a>(&self, snapshots: &'a [SnapshotInfo], name: &str) -> Result<&'a SnapshotInfo, RepositoryError> {
         if name == "latest" {
             let whole = || snapshots.iter().filter(|info| !info.is_partial() && !info.forgotten);
-            let own = whole().filter(|info| info.snapshot.client == self.client.tag);
-            return own
-                .max_by_key(|info| info.snapshot.sequence)
+            let own = || whole().filter(|info| info.snapshot.client == self.client.tag);
+            let backup = own().filter(|info| info.snapshot.origin.is_none()).max_by_key(|info| info.snapshot.sequence);
+            // The numbers of copies say when they were copied.
+            let copy = own().filter(|info| info.snapshot.origin.is_some());
+            return copy
+                .chain(backup)
+                .max_by_key(|info| info.snapshot.started)
                 .or_else(|| whole().max_by_key(|info| info.snapshot.started))
                 .ok_or_else(|| {
                     RepositoryError::NoSnapshot("there is no snapshot yet; make one with: obnam backup PATH".into())

@@ -252,7 +252,7 @@ pub enum RepositoryError {
     #[error("{0}")]
     NoSnapshot(String),
     /// The user asked to stop.
-    #[error("interrupted; the repository is as it was, and the next backup goes on from what was stored")]
+    #[error("interrupted; the repository is as it was, and the next run goes on from what was stored")]
     Interrupted,
 }
 

@@ -221,7 +221,8 @@ impl Group<'_> {
 
     fn show(&self, repository: &Repository, output: &mut Output) -> Result<(), Failure> {
         let Some((first, _)) = self.snapshots.first() else { return Ok(()) };
-        let client = client_name(repository, first).cloned().unwrap_or_else(|| first.snapshot.client.to_string());
+        let own = || client_name(repository, first).cloned().unwrap_or_else(|| first.snapshot.client.to_string());
+        let client = first.snapshot.origin.as_ref().map_or_else(own, |origin| format!("{} (copied)", origin.client));
         let paths: Vec<_> = first.snapshot.paths.iter().map(|path| printable(&path.0)).collect();
         let text = |text: &str| printable(text.as_bytes());
         output.summary(format!(
@@ -275,8 +276,16 @@ fn by_policy<'s>(
     decided.collect()
 }
 
-/// What the snapshots of one group have in common: client, machine, paths, tags.
-type Key = (WriterTag, Option<String>, Option<Vec<Vec<u8>>>, Option<Vec<String>>);
+/// What the snapshots of one group have in common: client (and of copies, where they come from), machine, paths, tags.
+type Key = (Author, Option<String>, Option<Vec<Vec<u8>>>, Option<Vec<String>>);
+
+/// Whose history a snapshot belongs to: a client's, or what a client copies of one client of another repository.
+type Author = (WriterTag, Option<(ChunkId, String)>);
+
+fn author(info: &SnapshotInfo) -> Author {
+    let origin = info.snapshot.origin.as_ref();
+    (info.snapshot.client, origin.map(|origin| (origin.repository, origin.client.clone())))
+}
 
 fn key_of(info: &SnapshotInfo, what: &[GroupBy]) -> Key {
     let snapshot = &info.snapshot;
@@ -286,7 +295,7 @@ fn key_of(info: &SnapshotInfo, what: &[GroupBy]) -> Key {
         tags
     };
     (
-        snapshot.client,
+        author(info),
         what.contains(&GroupBy::Host).then(|| snapshot.host.clone()),
         what.contains(&GroupBy::Paths).then(|| snapshot.paths.iter().map(|path| path.0.to_vec()).collect()),
         what.contains(&GroupBy::Tags).then(sorted),
@@ -299,9 +308,9 @@ fn timestamp(time: Time) -> Timestamp {
 
 /// The snapshots whose times cannot be right, among all of their clients.
 fn doubtful(snapshots: &[SnapshotInfo]) -> BTreeMap<ChunkId, Doubt> {
-    let mut clients: BTreeMap<WriterTag, Vec<&SnapshotInfo>> = BTreeMap::new();
+    let mut clients: BTreeMap<Author, Vec<&SnapshotInfo>> = BTreeMap::new();
     for info in snapshots {
-        clients.entry(info.snapshot.client).or_default().push(info);
+        clients.entry(author(info)).or_default().push(info);
     }
     let mut doubtful = BTreeMap::new();
     for mut chain in clients.into_values() {

@@ -92,6 +92,7 @@ impl<'a> Forger<'a> {
             partial: None,
             replaces: None,
             program: "forger".into(),
+            origin: None,
         }
     }
 

@@ -27,10 +27,11 @@ use transfer::Transfer;
 
 use crate::backup::commit::{Chain, Description, commit};
 use crate::backup::counters::{Counter, Counters};
-use crate::backup::journal;
+use crate::backup::{INDEX_LASTS, journal};
 use crate::backup::upload::Uploads;
-use crate::backup::writer::Writer;
+use crate::backup::writer::{Found, Writer};
 use crate::chunk::ChunkId;
+use crate::clock::Moment;
 use crate::format::content::Content;
 use crate::format::roster::Role;
 use crate::format::snapshot::Origin;
@@ -237,10 +238,11 @@ impl<'a> Copier<'a> {
 
     /// What writes into the target, knowing what is there now.
     fn writer(&self) -> Result<Writer<'a>, RepositoryError> {
+        let looked = Moment::now();
         let listing = self.target.listing()?;
         let index = self.target.load_index(&listing)?;
-        let tombstoned = self.target.tombstoned_in(&listing.tombstones);
-        Writer::new(self.target, index, tombstoned, &self.watch.counters, &self.watch.stop)
+        let found = Found { listing: &listing, looked, lasts: INDEX_LASTS };
+        Writer::new(self.target, found, index, &self.watch.counters, &self.watch.stop)
     }
 
     /// One try at one snapshot.

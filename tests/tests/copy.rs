@@ -53,11 +53,6 @@ fn restored(sandbox: &Sandbox, snapshot: &str) -> PathBuf {
     below(&target, &sandbox.source())
 }
 
-fn stored(folder: &Path) -> u64 {
-    let packs = chunks::all(folder).into_iter().filter(|chunk| ["data", "tree"].contains(&chunk.family()));
-    packs.map(|chunk| chunk.path.metadata().unwrap().len()).sum()
-}
-
 #[test]
 fn a_spool_is_copied_once_and_restores_from_the_target() {
     let sandbox = spool_and_target();
@@ -127,7 +122,7 @@ fn a_spool_is_copied_once_and_restores_from_the_target() {
 }
 
 #[test]
-fn a_killed_copy_goes_on_and_stores_nothing_twice() {
+fn a_killed_copy_needs_no_repair_and_goes_on() {
     let sandbox = spool_and_target();
     let source = sandbox.source();
     tree::small_files(&source.join("small"), 3_000, 5);
@@ -145,9 +140,6 @@ fn a_killed_copy_goes_on_and_stores_nothing_twice() {
     }
     with(&sandbox, &["-p", "spool", "sync"]).expect(0);
     tree::assert_same(&source, &restored(&sandbox, "latest"));
-    let (spool, big) = (stored(&sandbox.repository()), stored(&sandbox.path("big")));
-    // Each time what was in the making is lost: a pack for each thread that stores or fills one.
-    eprintln!("{spool} bytes of packs in the spool, {big} in the target");
     assert_eq!(listed(&sandbox, "big").len(), 1);
     with(&sandbox, &["-p", "big", "check", "--read-data"]).expect(0);
 }
@@ -195,7 +187,7 @@ fn a_target_that_is_away_is_told_and_nothing_is_lost() {
     // Wrong words.
     with(&sandbox, &["-p", "big", "sync"]).expect(17).says(&["--to-profile", "sync-to"]);
     with(&sandbox, &["-p", "spool", "copy", "--to-profile", "spool"]).expect(17).says(&["the same repository"]);
-    with(&sandbox, &["-p", "spool", "copy", "--to-profile", "bog"]).expect(17).says(&["did you mean \"big\""]);
+    with(&sandbox, &["-p", "spool", "copy", "--to-profile", "bog"]).expect(17).says(&["there are big, spool"]);
     with(&sandbox, &["-p", "spool", "copy", "latest", "--tag", "x"]).expect(17).says(&["leave out"]);
     let big = sandbox.path("big").display().to_string();
     let words = ["-p", "spool", "copy", "--to", &big];

@@ -27,9 +27,9 @@ use transfer::Transfer;
 
 use crate::backup::commit::{Chain, Description, commit};
 use crate::backup::counters::{Counter, Counters};
-use crate::backup::{INDEX_LASTS, journal};
+use crate::backup::journal;
 use crate::backup::upload::Uploads;
-use crate::backup::writer::{Found, Writer};
+use crate::backup::writer::Writer;
 use crate::chunk::ChunkId;
 use crate::clock::Moment;
 use crate::format::content::Content;
@@ -241,8 +241,8 @@ impl<'a> Copier<'a> {
         let looked = Moment::now();
         let listing = self.target.listing()?;
         let index = self.target.load_index(&listing)?;
-        let found = Found { listing: &listing, looked, lasts: INDEX_LASTS };
-        Writer::new(self.target, found, index, &self.watch.counters, &self.watch.stop)
+        let known = (index, &self.target.buried(&listing).packs, looked);
+        Writer::new(self.target, known, &self.watch.counters, &self.watch.stop)
     }
 
     /// One try at one snapshot.

@@ -36,4 +36,5 @@ pub mod retention;
 pub mod select;
 mod size;
 pub mod stats;
+pub mod status;
 pub mod store;

@@ -274,7 +274,12 @@ fn prepare<'a>(
         repository,
         options,
         watch,
-        writer: Writer::new(repository, (index, &repository.buried(listing).packs, looked), &watch.counters, &watch.stop)?,
+        writer: Writer::new(
+            repository,
+            (index, &repository.buried(listing).packs, looked),
+            &watch.counters,
+            &watch.stop,
+        )?,
         chunker: KeyedGear::new(&keys.chunker, parameters).map_err(malformed)?,
         previous,
         state: StateWriter::create(repository, options, started)?,

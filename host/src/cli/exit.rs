@@ -18,6 +18,8 @@ pub const USAGE: u8 = 2;
 pub const INCOMPLETE: u8 = 3;
 /// Check found damage.
 pub const DAMAGE: u8 = 4;
+/// Status found a source whose last good backup is too old, or none at all.
+pub const STALE: u8 = 5;
 
 /// The configuration or an input is wrong.
 pub const BAD_INPUT: u8 = 17;
@@ -205,7 +207,7 @@ mod tests {
         assert_eq!(json, classes, "docs/json.md has other codes than the program");
         let readme = rows(include_str!("../../../README.md"), "## Exit codes");
         let readme: Vec<u8> = readme.into_iter().map(|(code, _)| code.parse().expect("a code")).collect();
-        let mut codes: Vec<u8> = [super::OK, super::USAGE, super::INCOMPLETE, super::DAMAGE]
+        let mut codes: Vec<u8> = [super::OK, super::USAGE, super::INCOMPLETE, super::DAMAGE, super::STALE]
             .into_iter()
             .chain(classes.into_keys())
             .collect();

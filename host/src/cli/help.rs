@@ -10,7 +10,7 @@ use super::Cli;
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Back up", &["init", "backup"]),
     ("Restore", &["restore", "mount", "dump", "cat"]),
-    ("Look", &["snapshots", "ls", "find", "diff", "stats"]),
+    ("Look", &["snapshots", "ls", "find", "diff", "stats", "status"]),
     ("Keep in order", &["copy", "check", "tag", "forget", "prune", "repair", "client", "credential", "chunks"]),
     ("This program", &["config", "plugin", "version", "completions", "man"]),
 ];
@@ -65,8 +65,9 @@ Exit codes:
   2 wrong usage                                 14 a plugin was refused or stopped
   3 done, but incomplete: some files failed     15 the repository is damaged or under attack
   4 "check" found damage                        16 another backup of this client is running
- 10 there is no repository                      17 the configuration or an input is wrong
- 11 there is one already                       130 interrupted"#;
+  5 "status" found a backup that is too old     17 the configuration or an input is wrong
+ 10 there is no repository                     130 interrupted
+ 11 there is one already"#;
 
 /// The command line, with the commands in groups.
 pub(super) fn command() -> Command {
@@ -141,6 +142,6 @@ mod tests {
             );
             count += 1;
         }
-        assert_eq!(count, 14);
+        assert_eq!(count, 15);
     }
 }

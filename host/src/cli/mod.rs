@@ -36,6 +36,7 @@ mod settings;
 mod sheet;
 mod snapshots;
 mod stats;
+mod status;
 mod tag;
 mod target;
 mod trial;
@@ -179,6 +180,7 @@ enum Command {
     Cat(cat::Arguments),
     Chunks(chunks::Arguments),
     Stats(stats::Arguments),
+    Status(status::Arguments),
     Check(check::Arguments),
     Client(client::Arguments),
     Credential(credential::Arguments),
@@ -209,6 +211,7 @@ impl Command {
             Command::Cat(_) => "cat",
             Command::Chunks(_) => "chunks",
             Command::Stats(_) => "stats",
+            Command::Status(_) => "status",
             Command::Check(_) => "check",
             Command::Client(_) => "client",
             Command::Credential(_) => "credential",
@@ -271,6 +274,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Cat(arguments) => cat::run(global, arguments, output),
         Command::Chunks(arguments) => chunks::run(global, arguments, output),
         Command::Stats(arguments) => stats::run(global, arguments, output),
+        Command::Status(arguments) => status::run(global, arguments, output),
         Command::Check(arguments) => check::run(global, arguments, output),
         Command::Client(arguments) => client::run(global, arguments, output),
         Command::Credential(arguments) => credential::run(global, arguments, output),

@@ -62,7 +62,7 @@ pub struct Watch {
 #[derive(Debug)]
 enum Fault {
     /// Something in the source cannot be used; where in the snapshot.
-    Source(String, RepositoryError),
+    Source(String, Box<RepositoryError>),
     /// The target failed, or the user asked to stop.
     Target(RepositoryError),
     /// Something that was in the target is not any more: once more.

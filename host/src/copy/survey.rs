@@ -83,7 +83,7 @@ impl Survey {
 /// Damage at this path.
 pub fn at(path: &[u8]) -> impl Fn(RepositoryError) -> Fault {
     let path = if path.is_empty() { "/".into() } else { String::from_utf8_lossy(path).into_owned() };
-    move |error| Fault::Source(path.clone(), error)
+    move |error| Fault::Source(path.clone(), Box::new(error))
 }
 
 /// Directories without end.

@@ -47,6 +47,7 @@ proxy = "http://proxy.example:3128"
 connections = 16
 limit-upload = "2M"
 limit-download = "10M"
+sync-to = "other"
 
 [profile.other]
 extends = "bare"

@@ -8,6 +8,7 @@
 #![allow(rustdoc::private_intra_doc_links)]
 
 pub mod allocator;
+pub mod audit;
 pub mod backup;
 pub mod check;
 pub use obnam_chunk as chunk;

@@ -307,7 +307,7 @@ fn timestamp(time: Time) -> Timestamp {
 }
 
 /// The snapshots whose times cannot be right, among all of their clients.
-fn doubtful(snapshots: &[SnapshotInfo]) -> BTreeMap<ChunkId, Doubt> {
+pub(super) fn doubtful(snapshots: &[SnapshotInfo]) -> BTreeMap<ChunkId, Doubt> {
     let mut clients: BTreeMap<Author, Vec<&SnapshotInfo>> = BTreeMap::new();
     for info in snapshots {
         clients.entry(author(info)).or_default().push(info);

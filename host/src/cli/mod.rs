@@ -1,6 +1,7 @@
 //! The program: arguments, one file per command, what is printed, and exit codes.
 
 mod approval;
+mod audit;
 mod backup;
 mod cat;
 mod check;
@@ -182,6 +183,7 @@ enum Command {
     Stats(stats::Arguments),
     Status(status::Arguments),
     Check(check::Arguments),
+    Audit(audit::Arguments),
     Client(client::Arguments),
     Credential(credential::Arguments),
     Config(config::Arguments),
@@ -213,6 +215,7 @@ impl Command {
             Command::Stats(_) => "stats",
             Command::Status(_) => "status",
             Command::Check(_) => "check",
+            Command::Audit(_) => "audit",
             Command::Client(_) => "client",
             Command::Credential(_) => "credential",
             Command::Config(_) => "config",
@@ -276,6 +279,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Stats(arguments) => stats::run(global, arguments, output),
         Command::Status(arguments) => status::run(global, arguments, output),
         Command::Check(arguments) => check::run(global, arguments, output),
+        Command::Audit(arguments) => audit::run(global, arguments, output),
         Command::Client(arguments) => client::run(global, arguments, output),
         Command::Credential(arguments) => credential::run(global, arguments, output),
         Command::Config(arguments) => config::run(global, arguments, output),

@@ -92,7 +92,7 @@ mod tests {
     use crate::chunk::ChunkId;
 
     fn chunks() -> Vec<(ChunkName, u64)> {
-        let name = |n: u32| ChunkName { label: "data".parse().unwrap(), id: ChunkId::of(&n.to_le_bytes()) };
+        let name = |n: u32| ChunkName { label: "data".parse().expect("a label"), id: ChunkId::of(&n.to_le_bytes()) };
         (0..100).map(|n| (name(n), 100)).collect()
     }
 

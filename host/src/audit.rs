@@ -27,10 +27,7 @@ pub struct Chain {
 }
 
 /// The chains of all clients of whom there is something.
-pub fn chains(
-    snapshots: &[SnapshotInfo],
-    forgotten: &HashMap<ChunkId, Forgotten>,
-) -> BTreeMap<WriterTag, Chain> {
+pub fn chains(snapshots: &[SnapshotInfo], forgotten: &HashMap<ChunkId, Forgotten>) -> BTreeMap<WriterTag, Chain> {
     let mut links: BTreeMap<WriterTag, BTreeMap<ChunkId, (u64, Option<ChunkId>)>> = BTreeMap::new();
     for gone in forgotten.values() {
         links.entry(gone.client).or_default().insert(gone.id, (gone.sequence, gone.previous));
@@ -57,7 +54,8 @@ fn follow(links: &BTreeMap<ChunkId, (u64, Option<ChunkId>)>, there: &BTreeSet<Ch
         }
     }
     // Behind a gap the chain goes on with whatever is left.
-    let rest: BTreeMap<_, _> = links.iter().filter(|(id, _)| !seen.contains(id)).map(|(id, link)| (*id, *link)).collect();
+    let rest: BTreeMap<_, _> =
+        links.iter().filter(|(id, _)| !seen.contains(id)).map(|(id, link)| (*id, *link)).collect();
     if !rest.is_empty() {
         let before = follow(&rest, there);
         if chain.missing.is_empty() {

@@ -28,10 +28,14 @@ pub fn run(global: &Global, _: &Arguments, output: &mut Output) -> Result<u8, Fa
     for (client, chain) in &chains {
         let name = name_of(&repository, client);
         for id in &chain.missing {
-            errors.push(format!("client {name}: snapshot {id} is neither there nor forgotten: it was removed, damaged, or is hidden"));
+            errors.push(format!(
+                "client {name}: snapshot {id} is neither there nor forgotten: it was removed, damaged, or is hidden"
+            ));
         }
         for id in &chain.aside {
-            errors.push(format!("client {name}: snapshot {id} is not in the history of the newest one: history is forked"));
+            errors.push(format!(
+                "client {name}: snapshot {id} is not in the history of the newest one: history is forked"
+            ));
         }
     }
     let warnings = repository.warnings.all();

@@ -11,7 +11,10 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Back up", &["init", "backup"]),
     ("Restore", &["restore", "mount", "dump", "cat"]),
     ("Look", &["snapshots", "ls", "find", "diff", "stats", "status"]),
-    ("Keep in order", &["copy", "check", "audit", "tag", "forget", "prune", "repair", "client", "credential", "chunks"]),
+    (
+        "Keep in order",
+        &["copy", "check", "audit", "tag", "forget", "prune", "repair", "client", "credential", "chunks"],
+    ),
     ("This program", &["config", "plugin", "version", "completions", "man"]),
 ];
 

@@ -213,8 +213,14 @@ impl Model {
     }
 }
 
+/// `PROPTEST_CASES` asks for more than the usual number of runs.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(32);
+    ProptestConfig { cases, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn snapshots_survive_everything(steps in prop::collection::vec(steps(), 1..16)) {

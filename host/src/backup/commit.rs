@@ -139,6 +139,7 @@ pub fn commit(
         // The machine slept in the very moment of the commit. If that snapshot came too late, the next try makes another one.
         let tombstoned = repository.tombstoned()?;
         if needed.iter().any(|pack| tombstoned.contains(pack)) {
+            repository.take_back(&stored.id, &snapshot)?;
             return Ok(None);
         }
     }

@@ -62,10 +62,11 @@ impl Check<'_> {
         let bytes = match self.repository.store.get(&name.label, &name.id, None) {
             Ok(bytes) => bytes,
             Err(error) => {
-                // What is left of it may still open, blob by blob; what the index does not name, nobody misses.
-                let lost = indexed && self.salvage(name, index, opener) > 0;
-                let severity = if is_pack && !lost { Severity::Warning } else { Severity::Error };
-                self.report(severity, "chunk-damaged", Some(name), error.to_string());
+                let severity = if is_pack && !indexed { Severity::Warning } else { Severity::Error };
+                // What is left of it may still open, blob by blob.
+                let intact = indexed && self.salvage(name, index, opener) == 0;
+                let rest = if intact { "; all blobs that the index names in it are intact" } else { "" };
+                self.report(severity, "chunk-damaged", Some(name), format!("{error}{rest}"));
                 return false;
             }
         };

@@ -12,6 +12,7 @@ use crate::chunk::{ChunkId, ChunkInfo, Label};
 use crate::format::index::IndexPayload;
 use crate::format::roster::Role;
 use crate::format::signed::Context;
+use crate::format::snapshot::Snapshot;
 use crate::format::tombstone::{Forgotten, Tombstone};
 use crate::format::{Time, WriterTag, from_cbor, to_cbor};
 use crate::store::RemoveOutcome;
@@ -56,7 +57,7 @@ impl Repository {
         let (again, first): (Vec<_>, Vec<_>) = doomed.iter().copied().partition(|info| info.forgotten);
         if !first.is_empty() {
             self.keep_indexes(&first, listing)?;
-            self.record(&first)?;
+            self.record(first.iter().map(|info| (&info.id, &*info.snapshot)))?;
         }
         let gone: HashSet<ChunkId> = doomed.iter().map(|info| info.id).collect();
         let notes = self.notes_of(&listing.notes, &gone);
@@ -96,12 +97,23 @@ impl Repository {
         merging.flush()
     }
 
-    fn record(&self, snapshots: &[&SnapshotInfo]) -> Result<(), RepositoryError> {
-        let forgotten = snapshots.iter().map(|info| Forgotten {
-            id: info.id,
-            client: info.snapshot.client,
-            sequence: info.snapshot.sequence,
-            previous: info.snapshot.previous,
+    /// Takes back a snapshot of this client that was stored so late that packs which it needs may have been removed: it is recorded as
+    /// forgotten, and removed. A client that is no maintainer cannot do so, and leaves it to one; what of it is lost, `check` tells.
+    pub(crate) fn take_back(&self, id: &ChunkId, snapshot: &Snapshot) -> Result<(), RepositoryError> {
+        if !self.member().has(Role::Maintainer) {
+            return Ok(());
+        }
+        self.record(std::iter::once((id, snapshot)))?;
+        self.store.remove(&tagged("snapshot", &snapshot.client), id)?;
+        Ok(())
+    }
+
+    fn record<'s>(&self, snapshots: impl Iterator<Item = (&'s ChunkId, &'s Snapshot)>) -> Result<(), RepositoryError> {
+        let forgotten = snapshots.map(|(id, snapshot)| Forgotten {
+            id: *id,
+            client: snapshot.client,
+            sequence: snapshot.sequence,
+            previous: snapshot.previous,
         });
         let snapshots = Some(forgotten.collect());
         let tombstone = Tombstone { packs: Vec::new(), created: Time::now(), grace: 0, snapshots, indexes: None };

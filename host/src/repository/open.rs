@@ -341,6 +341,7 @@ fn load_roster(
     let mut best: Option<(ChunkId, Roster)> = None;
     let mut conflict = None;
     let mut denied = None;
+    let mut unusable = Vec::new();
     for info in listed {
         let name = ChunkName { label: label.clone(), id: info.id };
         if info.size > MAX_ROSTER {
@@ -358,7 +359,7 @@ fn load_roster(
         let roster = match read_roster(&chunk, repository, trust.root_key, trust.client) {
             Ok(roster) => roster,
             Err(why) => {
-                warnings.chunk("roster-unusable", &name, format!("no valid roster, it is ignored: {why}"));
+                unusable.push((name, why, Header::parse(&chunk).map_or(u64::MAX, |header| header.epoch)));
                 continue;
             }
         };
@@ -369,6 +370,13 @@ fn load_roster(
             }
             _ => best = Some((info.id, roster)),
         }
+    }
+    // Rosters from before this client was a member are none of its business.
+    let newest = best.as_ref().map_or(0, |(_, roster)| roster.epoch);
+    for (name, why, _) in
+        unusable.iter().filter(|(_, why, epoch)| !matches!(why, FormatError::NoKey) || *epoch > newest)
+    {
+        warnings.chunk("roster-unusable", name, format!("no valid roster, it is ignored: {why}"));
     }
     let (id, roster) = best.ok_or(denied.unwrap_or(RepositoryError::NoRoster { count }))?;
     if let Some((epoch, first, second)) = conflict.filter(|(epoch, ..)| *epoch == roster.epoch) {

@@ -106,7 +106,12 @@ fn a_lost_pack_is_stored_again() {
 
 #[test]
 fn a_damaged_blob_is_stored_again() {
-    let sandbox = sandbox();
+    let sandbox = Sandbox::with_repository();
+    // One pack with a blob for each file.
+    for number in 0..30 {
+        Random(number).write_file(&sandbox.source().join(format!("file {number}")), 60_000);
+    }
+    sandbox.back_up();
     let (id, path) = biggest(&sandbox, "data");
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;

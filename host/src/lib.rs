@@ -24,6 +24,7 @@ pub mod diff;
 pub mod dump;
 pub mod find;
 pub mod format;
+pub mod hooks;
 pub mod index;
 pub mod inode;
 pub mod local;

@@ -12,7 +12,7 @@ use super::context::host_name;
 use super::output::{self, Output, count, printable, size};
 use super::progress::{State, beside, is_watched, shown};
 use super::select::SelectArguments;
-use super::{Failure, Global, dry_run, exit, interrupt};
+use super::{Failure, Global, around, dry_run, exit, interrupt};
 use crate::backup::counters::{Counters, Current};
 use crate::backup::roots::{Roots, absolute};
 use crate::backup::stream::{CommandOutput, Stream};
@@ -99,6 +99,13 @@ impl StreamArguments {
 }
 
 pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
+    match arguments.dry_run {
+        true => make(global, arguments, output),
+        false => around::run(global, output, |output| make(global, arguments, output)),
+    }
+}
+
+fn make(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
     let begun = Instant::now();
     let mut paths = Vec::new();
     let sources = if arguments.stream.is_wanted() { Vec::new() } else { global.sources(&arguments.paths)? };

@@ -5,6 +5,7 @@ use crate::config::ConfigError;
 use crate::credential::identity::IdentityError;
 use crate::credential::passphrase::PassphraseError;
 use crate::dump::DumpError;
+use crate::hooks::HookError;
 use crate::local::LocalError;
 use crate::repository::RepositoryError;
 use crate::restore::RestoreError;
@@ -73,6 +74,9 @@ pub enum Failure {
         /// What is wrong with it.
         failure: Box<Failure>,
     },
+    /// A command that was to run before has failed.
+    #[error("{0}; no backup was made")]
+    Hook(HookError),
     /// Standard output is closed or full.
     #[error("cannot write to standard output: {0}")]
     Output(std::io::Error),
@@ -94,6 +98,7 @@ impl Failure {
             )
             | Failure::Config(_)
             | Failure::Input(_) => (BAD_INPUT, "bad-input"),
+            Failure::Hook(_) => (18, "hook"),
             Failure::Target { failure, .. } => failure.class(),
             Failure::Output(_) | Failure::Mount { .. } | Failure::Dump(DumpError::Output(_)) => (1, "other"),
         }
@@ -200,7 +205,7 @@ mod tests {
     #[test]
     fn the_documents_have_every_code() {
         let classes = classes();
-        assert_eq!(classes.len(), 10, "{classes:?}");
+        assert_eq!(classes.len(), 11, "{classes:?}");
         let json = rows(include_str!("../../../docs/json.md"), "| `error.code` | exit code |");
         let json: BTreeMap<u8, String> =
             json.into_iter().map(|(name, code)| (code.parse().expect("a code"), name)).collect();

@@ -69,8 +69,8 @@ Exit codes:
   3 done, but incomplete: some files failed     15 the repository is damaged or under attack
   4 "check" found damage                        16 another backup of this client is running
   5 "status" found a backup that is too old     17 the configuration or an input is wrong
- 10 there is no repository                     130 interrupted
- 11 there is one already"#;
+ 10 there is no repository                     18 "before" of the profile has failed: no backup was made
+ 11 there is one already                       130 interrupted"#;
 
 /// The command line, with the commands in groups.
 pub(super) fn command() -> Command {
@@ -145,6 +145,6 @@ mod tests {
             );
             count += 1;
         }
-        assert_eq!(count, 15);
+        assert_eq!(count, 16);
     }
 }

@@ -1,6 +1,7 @@
 //! The program: arguments, one file per command, what is printed, and exit codes.
 
 mod approval;
+mod around;
 mod audit;
 mod backup;
 mod cat;

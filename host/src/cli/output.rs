@@ -78,6 +78,8 @@ pub struct Output {
     pub json: bool,
     /// Whether to leave out summaries and progress.
     pub quiet: bool,
+    /// Whether the program ends when nobody reads its output any more: `obnam ls | head`.
+    pub ends_unread: bool,
     /// How to show progress.
     pub progress: Progress,
     coloured: bool,
@@ -93,6 +95,7 @@ impl Output {
             json: global.json,
             quiet: global.quiet,
             progress: global.progress,
+            ends_unread: true,
             coloured: colours(global.color, io::stdout().is_terminal()),
             out: BufWriter::new(io::stdout()),
         }
@@ -103,17 +106,18 @@ impl Output {
         if self.coloured { colour.paint(text) } else { text.to_owned() }
     }
 
-    fn done(result: io::Result<()>) -> Result<(), Failure> {
+    fn done(ends_unread: bool, result: io::Result<()>) -> Result<(), Failure> {
         match result {
             // Whoever reads has enough: `obnam ls | head`.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && ends_unread => std::process::exit(0),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             result => result.map_err(Failure::Output),
         }
     }
 
     /// Prints a line for people.
     pub fn line(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
-        Self::done(writeln!(self.out, "{}", text.as_ref()))
+        Self::done(self.ends_unread, writeln!(self.out, "{}", text.as_ref()))
     }
 
     /// Prints a line for people, unless they want quiet.
@@ -123,7 +127,7 @@ impl Output {
 
     /// Writes raw bytes.
     pub fn raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        Self::done(self.out.write_all(bytes))
+        Self::done(self.ends_unread, self.out.write_all(bytes))
     }
 
     /// Prints one object of a JSON listing.
@@ -142,7 +146,7 @@ impl Output {
 
     /// Sees to it that all is printed.
     pub fn flush(&mut self) -> Result<(), Failure> {
-        Self::done(self.out.flush())
+        Self::done(self.ends_unread, self.out.flush())
     }
 
     /// Prints warnings on standard error; with `--json` they are in the document.

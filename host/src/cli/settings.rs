@@ -250,7 +250,8 @@ impl Global {
             Some(PassphraseSource::Command(command)) => {
                 let why = self.settings.file.as_deref().and_then(written_by_others);
                 if let Some(why) = why {
-                    return Err(ConfigError::Exposed { name: profile.name.clone(), why }.into());
+                    let key = "passphrase-command";
+                    return Err(ConfigError::Exposed { name: profile.name.clone(), key, why }.into());
                 }
                 Some(passphrase::from_command(command)?)
             }

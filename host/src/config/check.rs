@@ -2,6 +2,7 @@
 //! is run unless that is wished for.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -74,6 +75,27 @@ impl Checker<'_> {
             }
         }
         self.excludes(profile);
+        self.around(profile);
+    }
+
+    /// What is to happen around a backup.
+    fn around(&mut self, profile: &Profile) {
+        let written_by_others = profile.around().next().and_then(|key| Some((key, written_by_others(self.path)?)));
+        for (key, Setting { value: words, place }) in profile.hooks() {
+            if let Some(program) = words.first().filter(|program| !is_program(program)) {
+                self.odd(*place, format!("{key} in [profile.{}]: there is no program {program} here", profile.name));
+            }
+        }
+        if let Some(Setting { value: file, place }) = &profile.metrics
+            && let Some(folder) = file.parent().filter(|folder| !folder.is_dir())
+        {
+            let folder = folder.display();
+            self.wrong(*place, format!("metrics in [profile.{}]: there is no directory {folder}", profile.name));
+        }
+        if let Some((key, why)) = written_by_others {
+            let message = format!("{key} in [profile.{}] is not used, and no backup made: {why}", profile.name);
+            self.mistakes.push(Mistake { place: None, message, warning: false });
+        }
     }
 
     fn excludes(&mut self, profile: &Profile) {
@@ -144,5 +166,14 @@ impl Checker<'_> {
                 }
             }
         }
+    }
+}
+
+/// Whether a program of this name can be run: a path, or something in the PATH.
+fn is_program(name: &str) -> bool {
+    let is_executable = |path: &Path| fs::metadata(path).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0);
+    match name.contains('/') {
+        true => is_executable(Path::new(name)),
+        false => env::var_os("PATH").is_some_and(|all| env::split_paths(&all).any(|at| is_executable(&at.join(name)))),
     }
 }

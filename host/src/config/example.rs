@@ -124,4 +124,15 @@ exclude-caches = true
 
 # The profile whose repository `obnam sync` copies all snapshots into that it lacks.
 # sync-to = "home"
+
+# Commands around a backup: programs with their arguments (no shell is asked, unless it is one), and how long each may take. One
+# before it (if that fails, nothing is backed up), one after a backup that made a snapshot, one after a backup that made none.
+# before = ["mount", "/mnt/disk"]
+# after = ["sh", "-c", "sync; umount /mnt/disk"]
+# failed = ["sh", "-c", "echo \"$OBNAM_HOOK_ERROR\" | mail -s 'no backup' root"]
+# hook-limit = "10m"
+
+# Who is told of each backup: a URL as of healthchecks.io (its start, its end, its failure), and a file for Prometheus' node exporter.
+# health-check = "https://hc.example/ping/abc"
+# metrics = "/var/lib/prometheus/node-exporter/obnam-home.prom"
 "#;

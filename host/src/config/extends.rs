@@ -9,13 +9,15 @@ use super::profile::{Profile, Setting};
 use super::{Config, Mistake};
 
 /// What says nothing of another repository.
-const OF_REPOSITORY: [&str; 10] = [
+const OF_REPOSITORY: [&str; 12] = [
     "backend",
     "options",
     "trust",
     "plugin-limits",
     "keep",
     "sync-to",
+    "health-check",
+    "metrics",
     "repository-id",
     "credential",
     "ca-file",
@@ -91,6 +93,12 @@ fn inherit(profile: &mut Profile, parent: &Profile) {
         "plugin-limits" plugin_limits,
         "keep" keep,
         "sync-to" sync_to,
+        "health-check" health_check,
+        "metrics" metrics,
+        "before" before,
+        "after" after,
+        "failed" failed,
+        "hook-limit" hook_limit,
         "repository-id" repository_id,
         "credential" credential,
         "ca-file" ca_file,

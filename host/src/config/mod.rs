@@ -77,10 +77,12 @@ pub enum ConfigError {
         hint: String,
     },
     /// Somebody else could have put a command into it.
-    #[error("the profile {name:?} has a passphrase-command, but {why}; nothing was run")]
+    #[error("the key {key} of the profile {name:?} is not used: {why}; nothing was run")]
     Exposed {
         /// The profile.
         name: String,
+        /// What would be run: a key.
+        key: &'static str,
         /// Who, and what to do.
         why: String,
     },

@@ -35,6 +35,15 @@ pub(super) fn location(text: &str, home: Option<&Path>) -> Result<String, String
     whole.into_os_string().into_string().map_err(|_| "the home directory is not UTF-8; write a whole path".into())
 }
 
+/// A program: its path, or a name that is looked for in the PATH.
+pub(super) fn program(text: &str, home: Option<&Path>) -> Result<String, String> {
+    if !text.is_empty() && !text.contains('/') {
+        return Ok(text.to_owned());
+    }
+    let whole = expand(text, home)?;
+    whole.into_os_string().into_string().map_err(|_| "the home directory is not UTF-8; write a whole path".into())
+}
+
 /// A pattern of `exclude`: `~/` at its begin, or after `!`, is the home directory, as it is everywhere in the file.
 pub(super) fn pattern(text: &str, home: Option<&Path>) -> Result<String, String> {
     let (not, rest) = text.strip_prefix('!').map_or(("", text), |rest| ("!", rest));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A place in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +73,18 @@ pub struct Profile {
     pub plugin_limits: Vec<Setting<(String, String)>>,
     /// Which snapshots `forget` keeps: rule and value.
     pub keep: Vec<Setting<(String, String)>>,
+    /// A command that runs before a backup: program and arguments.
+    pub before: Option<Setting<Vec<String>>>,
+    /// One that runs after a backup that made a snapshot.
+    pub after: Option<Setting<Vec<String>>>,
+    /// One that runs after a backup that made none.
+    pub failed: Option<Setting<Vec<String>>>,
+    /// How long each of them may take.
+    pub hook_limit: Option<Setting<Duration>>,
+    /// A URL that is told of each backup.
+    pub health_check: Option<Setting<String>>,
+    /// A file for metrics of each backup.
+    pub metrics: Option<Setting<PathBuf>>,
     /// The profile whose repository `copy` copies into.
     pub sync_to: Option<Setting<String>>,
     /// An identity file.
@@ -121,10 +134,23 @@ impl Profile {
     pub fn owner(&self, place: Place) -> &str {
         self.inherited.get(&place).unwrap_or(&self.name)
     }
+
+    /// The commands around a backup, by their keys.
+    pub fn hooks(&self) -> impl Iterator<Item = (&'static str, &Setting<Vec<String>>)> {
+        let all = [("before", &self.before), ("after", &self.after), ("failed", &self.failed)];
+        all.into_iter().filter_map(|(key, command)| Some((key, command.as_ref()?)))
+    }
+
+    /// The keys that want something to be done around a backup.
+    pub fn around(&self) -> impl Iterator<Item = &'static str> {
+        let others = [("health-check", self.health_check.is_some()), ("metrics", self.metrics.is_some())];
+        let others = others.into_iter().filter_map(|(key, is_set)| is_set.then_some(key));
+        self.hooks().map(|(key, _)| key).chain(others)
+    }
 }
 
 /// The keys of a profile, as they are written in the file.
-pub const KEYS: [&str; 29] = [
+pub const KEYS: [&str; 35] = [
     "repository",
     "extends",
     "backend",
@@ -154,4 +180,10 @@ pub const KEYS: [&str; 29] = [
     "connections",
     "limit-upload",
     "limit-download",
+    "before",
+    "after",
+    "failed",
+    "hook-limit",
+    "health-check",
+    "metrics",
 ];

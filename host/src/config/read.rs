@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -10,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 use super::profile::{KEYS, PassphraseSource, Place, Profile, Setting};
 use super::{Config, Mistake, extends, nearest, path};
 use crate::chunk::ChunkId;
-use crate::plugin::Limits;
 use crate::plugin::trust::parse_sha256;
+use crate::plugin::{self, Limits};
 use crate::retention::Policy;
 
 /// A value with its place in the text.
@@ -134,6 +135,15 @@ impl Reader<'_> {
                     profile.keep = self.checked(name, value, check);
                 }
                 "trust" => profile.trust = self.list(name, value, |s, n, v| s.with(n, v, |text, _| parse_sha256(text))),
+                "before" => profile.before = self.command(name, value),
+                "after" => profile.after = self.command(name, value),
+                "failed" => profile.failed = self.command(name, value),
+                "hook-limit" => profile.hook_limit = self.with(name, value, |text, _| hook_limit(text)),
+                "health-check" => {
+                    profile.health_check =
+                        self.with(name, value, |text, _| plugin::check_url(text).map(|()| text.to_owned()));
+                }
+                "metrics" => profile.metrics = self.path(name, value),
                 "sync-to" => profile.sync_to = self.string(name, value),
                 "identity" => profile.identity = self.path(name, value),
                 "repository-id" => profile.repository_id = self.with(name, value, chunk_id),
@@ -240,6 +250,29 @@ impl Reader<'_> {
         }
     }
 
+    /// A program with its arguments; none where the list is empty. What is not looked for in the PATH is a path.
+    fn command(&mut self, key: &str, value: &Value<'_>) -> Option<Setting<Vec<String>>> {
+        let words = self.list(key, value, Self::argument);
+        let mut words: Vec<String> = words.into_iter().map(|word| word.value).collect();
+        let program = words.first_mut()?;
+        match path::program(program, self.home) {
+            Ok(path) => *program = path,
+            Err(why) => {
+                self.wrong(value.span(), format!("{key} in {}: the program {why}", self.table));
+                return None;
+            }
+        }
+        Some(self.setting(value.span(), words))
+    }
+
+    /// A word of a command, which may be empty.
+    fn argument(&mut self, key: &str, value: &Value<'_>) -> Option<Setting<String>> {
+        match value.get_ref().as_str() {
+            Some("") => Some(self.setting(value.span(), String::new())),
+            _ => self.string(key, value),
+        }
+    }
+
     /// Names that there are, each with a value that fits it.
     fn checked(
         &mut self,
@@ -317,6 +350,14 @@ impl Reader<'_> {
         };
         let table = if self.table.is_empty() { String::new() } else { format!(" in {}", self.table) };
         self.wrong(key.span(), format!("unknown key {name:?}{table}; {hint}"));
+    }
+}
+
+/// At most a day.
+fn hook_limit(text: &str) -> Result<Duration, String> {
+    match plugin::seconds(text)? {
+        seconds @ 1..=86_400 => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("{text} is outside of what is allowed: 1s to 24h")),
     }
 }
 

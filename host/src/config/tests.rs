@@ -48,6 +48,12 @@ connections = 16
 limit-upload = "2M"
 limit-download = "10M"
 sync-to = "other"
+before = ["~/bin/before", "a", ""]
+after = ["sh", "-c", "~/x/y"]
+failed = ["false"]
+hook-limit = "90s"
+health-check = "https://hc.example/ping/abc"
+metrics = "~/obnam.prom"
 
 [profile.other]
 extends = "bare"
@@ -94,6 +100,12 @@ fn every_key_is_read() {
     assert_eq!(home.connections.as_ref().expect("set").value, 16);
     let rates = [&home.limit_upload, &home.limit_download].map(|rate| rate.as_ref().expect("set").value.clone());
     assert_eq!(rates, ["2M", "10M"]);
+    let hooks: Vec<_> = home.hooks().map(|(key, command)| (key, command.value.join(" "))).collect();
+    let hook = |key: &'static str, command: &str| (key, command.to_owned());
+    let expected = [hook("before", "/home/me/bin/before a "), hook("after", "sh -c ~/x/y"), hook("failed", "false")];
+    assert_eq!(hooks, expected);
+    assert_eq!(home.hook_limit.as_ref().expect("set").value.as_secs(), 90);
+    assert_eq!(home.around().collect::<Vec<_>>(), ["before", "after", "failed", "health-check", "metrics"]);
     let command = &home.passphrase.as_ref().expect("set").value;
     assert_eq!(command, &PassphraseSource::Command("pass show obnam".into()));
     let other = config.profile("other").expect("is there");

@@ -77,7 +77,8 @@ fn first_line(what: &str, text: &str, whence: impl FnOnce() -> String) -> Result
 pub const VARIABLES: [&str; 3] = ["OBNAM_PASSPHRASE", "OBNAM_PASSPHRASE_FILE", "OBNAM_PASSPHRASE_COMMAND"];
 
 /// The variables that [`new_from_environment`] looks at.
-const NEW_VARIABLES: [&str; 3] = ["OBNAM_NEW_PASSPHRASE", "OBNAM_NEW_PASSPHRASE_FILE", "OBNAM_NEW_PASSPHRASE_COMMAND"];
+pub const NEW_VARIABLES: [&str; 3] =
+    ["OBNAM_NEW_PASSPHRASE", "OBNAM_NEW_PASSPHRASE_FILE", "OBNAM_NEW_PASSPHRASE_COMMAND"];
 
 /// The passphrase that the environment names: `OBNAM_PASSPHRASE`, `OBNAM_PASSPHRASE_FILE` (its first line) or
 /// `OBNAM_PASSPHRASE_COMMAND` (the first line that the shell command prints), in this order.

@@ -115,8 +115,8 @@ impl fmt::Debug for Adjustable {
     }
 }
 
-/// A time such as `90s`, `15m` or `1h`.
-fn seconds(text: &str) -> Result<u64, String> {
+/// A time such as `90s`, `15m` or `1h`, in seconds.
+pub fn seconds(text: &str) -> Result<u64, String> {
     let bad = || format!("{text:?} is no time; write whole seconds, minutes or hours: 90s, 15m, 1h");
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match &text[number.len()..] {

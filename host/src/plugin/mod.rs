@@ -48,10 +48,10 @@ mod worker;
 
 use std::path::PathBuf;
 
-pub use adjustable::{ADJUSTABLE, Adjustable};
+pub use adjustable::{ADJUSTABLE, Adjustable, seconds};
 pub use component::{Component, inspect};
 pub use grants::DATA_HOST;
-pub use http::HttpSettings;
+pub use http::{HttpSettings, check_url, ping};
 pub use limits::Limits;
 pub use location::{bundled_for, require_bundled_for};
 pub use opening::{Candidate, StoreSpec, open_store};

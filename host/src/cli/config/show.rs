@@ -162,8 +162,26 @@ fn entries(global: &Global) -> Result<Vec<Entry>, Failure> {
     if let Some(limit) = &profile.exclude_larger_than {
         add("exclude-larger-than", json!(limit.value), Origin::Profile(limit.place));
     }
+    around(profile, &mut add);
     network(global, &mut add);
     Ok(entries)
+}
+
+/// What happens around a backup; nothing about what nobody has set.
+fn around(profile: &Profile, add: &mut impl FnMut(&str, Value, Origin)) {
+    for (key, command) in profile.hooks() {
+        add(key, json!(command.value), Origin::Profile(command.place));
+    }
+    if let Some(Setting { value, place }) = &profile.hook_limit {
+        add("hook-limit", json!(format!("{}s", value.as_secs())), Origin::Profile(*place));
+    }
+    if let Some(Setting { place, .. }) = &profile.health_check {
+        // Whoever has it can tell lies there.
+        add("health-check", json!("(not shown)"), Origin::Profile(*place));
+    }
+    if let Some(Setting { value, place }) = &profile.metrics {
+        add("metrics", json!(value.display().to_string()), Origin::Profile(*place));
+    }
 }
 
 /// What is said of the network; nothing about what nobody has set.

@@ -119,7 +119,7 @@ impl Client {
 }
 
 /// The request as it goes to the server itself: with a path only.
-fn prepare(request: Request<WasiBody>) -> Request<Outgoing> {
+pub(super) fn prepare(request: Request<WasiBody>) -> Request<Outgoing> {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };

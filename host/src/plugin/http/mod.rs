@@ -6,7 +6,7 @@
 //! most one connection (`connect`, `tls`, `proxy`), which is kept for the next request. The connections live on a thread of
 //! their own (`background`); bodies pass between it and the guest's thread in large pieces, without being copied
 //! (`exchange`, `answer`), and every byte on the wire is noticed, and slowed down where the user wishes it (`wire`,
-//! `bandwidth`).
+//! `bandwidth`). The program itself asks for nothing but a health check (`ping`).
 
 mod address;
 mod answer;
@@ -18,6 +18,7 @@ mod exchange;
 mod fault;
 mod hooks;
 mod origin;
+mod ping;
 mod proxy;
 mod seats;
 mod settings;
@@ -27,4 +28,5 @@ mod wire;
 pub(super) use client::Client;
 pub(super) use hooks::Http;
 pub(super) use origin::Origin;
+pub use ping::{check_url, ping};
 pub use settings::HttpSettings;

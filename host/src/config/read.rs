@@ -252,6 +252,11 @@ impl Reader<'_> {
 
     /// A program with its arguments; none where the list is empty. What is not looked for in the PATH is a path.
     fn command(&mut self, key: &str, value: &Value<'_>) -> Option<Setting<Vec<String>>> {
+        if let DeValue::String(text) = value.get_ref() {
+            let words: Vec<&str> = text.split_whitespace().collect();
+            self.kind(key, value, &format!("a list, the program and its arguments; write {key} = {words:?}"));
+            return None;
+        }
         let words = self.list(key, value, Self::argument);
         let mut words: Vec<String> = words.into_iter().map(|word| word.value).collect();
         let program = words.first_mut()?;

@@ -207,6 +207,8 @@ fn mistakes_have_a_place_and_a_way_out() {
     said(&profile("sources = [\"/a\", 5]"), 2, 18, &["quotation marks"]);
     said(&profile("sources = [\"/a\",\n  \"b\"]"), 3, 3, &["begin it with / or ~/"]);
     said(&profile("identity = \"$HOME/x\""), 2, 12, &["variables are not filled in", "~/"]);
+    said(&profile("before = \"mount /x\""), 2, 10, &["[\"mount\", \"/x\"]"]);
+    said(&profile("after = [\"bin/x\"]"), 2, 9, &["after in", "another place in every directory"]);
     said(&profile("identity = \"~you/x\""), 2, 12, &["only ~/"]);
     said(&profile("repository = \"\""), 2, 14, &["is empty"]);
     said(&profile("repository = \"file:x\""), 2, 14, &["begin it with"]);

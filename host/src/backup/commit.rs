@@ -8,11 +8,9 @@ use crate::chunk::ChunkId;
 use crate::clock::Moment;
 use crate::format::content::Content;
 use crate::format::index::{IndexPayload, RECORD_SIZE};
+use crate::format::references::{Encoded, Reference, ReferencePiece, References, cut};
 use crate::format::signed::Context;
-use crate::format::snapshot::{
-    MAX_INLINE_REFERENCES, Origin, RawPath, Reference, ReferencePiece, References, Snapshot, Statistics,
-    cut_references, encode_references,
-};
+use crate::format::snapshot::{Origin, RawPath, Snapshot, Statistics};
 use crate::format::{Time, to_cbor};
 use crate::local::seen::Seen;
 use crate::repository::metadata::SnapshotInfo;
@@ -165,22 +163,22 @@ fn write_references(
     references: &[Reference],
     known: &[ReferencePiece],
 ) -> Result<References, RepositoryError> {
-    if references.len() <= MAX_INLINE_REFERENCES {
-        return Ok(References { inline: Some(encode_references(references)), pieces: None });
+    let all = Encoded::of(references);
+    if all.is_short() {
+        return Ok(References { inline: Some(all.records), pieces: None, used: all.used });
     }
     let label = tagged("index", &repository.client.tag);
     let mut pieces = Vec::new();
-    for piece in cut_references(references) {
-        let records = encode_references(piece);
-        let digest = ChunkId::of(&records);
+    for piece in cut(references) {
+        let Encoded { records, used, digest } = Encoded::of(piece);
         let chunk = match known.iter().find(|known| known.digest == digest) {
             Some(known) => known.chunk,
             None => {
-                let payload = IndexPayload { references: Some(records), ..IndexPayload::default() };
+                let payload = IndexPayload { references: Some(records), used, ..IndexPayload::default() };
                 repository.put_signed(&label, Context::Index, to_cbor(&payload))?.id
             }
         };
         pieces.push(ReferencePiece { digest, chunk });
     }
-    Ok(References { inline: None, pieces: Some(pieces) })
+    Ok(References { inline: None, pieces: Some(pieces), used: None })
 }

@@ -5,7 +5,8 @@
 //! then they become a run like those of earlier backups, so that memory stays bounded: at most [`SEGMENT`] records in
 //! `pending`, twice as many claims, and one bit for each record of the index.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -15,12 +16,13 @@ use crate::clock::Moment;
 use crate::format::WriterTag;
 use crate::format::blob::BlobId;
 use crate::format::index::{IndexPayload, PackInfo, Record};
+use crate::format::ordinals::Ordinals;
 use crate::format::pack::FinishedPack;
+use crate::format::references::Reference;
 use crate::format::signed::Context;
-use crate::format::snapshot::Reference;
 use crate::format::to_cbor;
-use crate::index::Index;
 use crate::index::run::{Run, Segment, merge};
+use crate::index::{Index, contents};
 use crate::repository::{Repository, RepositoryError, pruning, tagged};
 
 use super::journal::Journal;
@@ -75,6 +77,39 @@ impl UsedRun {
             }
         }
         false
+    }
+
+    fn is_used(&self, place: usize) -> bool {
+        self.used[place / 64].load(Ordering::Relaxed) >> (place % 64) & 1 == 1
+    }
+
+    /// The packs of this run that are needed, and which of their blobs.
+    fn references(&self) -> Result<Vec<Reference>, RepositoryError> {
+        let run = &self.run;
+        let counts = contents::counts(run);
+        let mut used = vec![0u32; counts.len()];
+        for place in (0..run.len()).filter(|place| self.is_used(*place)) {
+            used[run.pack_of(place) as usize] += 1;
+        }
+        let needed: Vec<u32> = (0..run.pack_count()).filter(|pack| used[*pack as usize] > 0).collect();
+        let partly = needed.iter().copied().filter(|pack| used[*pack as usize] < counts[*pack as usize]);
+        let mut ordinals: HashMap<u32, Ordinals> = HashMap::new();
+        for group in contents::groups(&counts, partly) {
+            for (pack, places) in contents::places(run, &group) {
+                // Where something is not known of the pack, nobody knows the places of the others.
+                if contents::is_gapless(&run.pack(pack)?, places.iter().map(|place| run.record(*place))) {
+                    let mut some = Ordinals::none(places.len() as u32);
+                    let is_used = |(_, place): &(u32, &usize)| self.is_used(**place);
+                    (0..).zip(&places).filter(is_used).for_each(|(number, _)| some.insert(number));
+                    ordinals.insert(pack, some);
+                }
+            }
+        }
+        let reference = |pack: u32| {
+            let live = self.live[pack as usize].load(Ordering::Relaxed);
+            Ok(Reference { pack: run.pack(pack)?.info.id, live, used: ordinals.remove(&pack) })
+        };
+        needed.into_iter().map(reference).collect()
     }
 }
 
@@ -225,20 +260,20 @@ impl Session {
     /// The packs that what was claimed so far needs.
     pub fn references(&self) -> Result<Vec<Reference>, RepositoryError> {
         let new = self.pending.lock().expect("no panic while the lock is held").live.clone();
-        let mut live = new.clone();
-        for used in self.runs.read().expect("no panic while the lock is held").iter() {
-            for (place, bytes) in used.live.iter().enumerate() {
-                let bytes = bytes.load(Ordering::Relaxed);
-                if bytes > 0 {
-                    // A pack of this very backup is there already, with all of its bytes.
-                    let id = used.run.pack(place as u32)?.info.id;
-                    if !new.contains_key(&id) {
-                        *live.entry(id).or_default() += bytes;
+        let mut needed: BTreeMap<ChunkId, Reference> = BTreeMap::new();
+        for run in self.runs.read().expect("no panic while the lock is held").iter() {
+            // A pack of this very backup is needed with all of its bytes.
+            for reference in run.references()?.into_iter().filter(|reference| !new.contains_key(&reference.pack)) {
+                match needed.entry(reference.pack) {
+                    Entry::Vacant(place) => {
+                        place.insert(reference);
                     }
+                    Entry::Occupied(mut place) => place.get_mut().add(reference),
                 }
             }
         }
-        Ok(live.into_iter().map(|(pack, live)| Reference { pack, live }).collect())
+        needed.extend(new.into_iter().map(|(pack, live)| (pack, Reference { pack, live, used: None })));
+        Ok(needed.into_values().collect())
     }
 
     /// The backup has ended well.

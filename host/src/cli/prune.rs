@@ -11,7 +11,7 @@ use super::progress::{State, shown};
 use super::{Failure, Global, exit, interrupt};
 use crate::format::Time;
 use crate::repository::Repository;
-use crate::repository::pruning::{Options, Report, Sum, Watch};
+use crate::repository::pruning::{Budget, Options, Report, Sum, Unused, Watch};
 
 /// Free the space of what no snapshot needs any more.
 ///
@@ -19,17 +19,30 @@ use crate::repository::pruning::{Options, Report, Sum, Watch};
 /// another client that runs meanwhile has to hear of it. Where only this client backs up, there is nothing to wait for, and they are
 /// removed at once. Backups can go on all the time; a `prune` that was interrupted is gone on with by the next one.
 ///
+/// Of packs that are needed in part, what is needed is copied into new ones, until no more than `--max-unused` of the repository is
+/// of no use.
+///
 /// This needs a client with the role maintainer.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   obnam forget --keep-daily 7 --keep-monthly 12 && obnam prune
   obnam prune --dry-run
-  obnam prune --grace 48h")]
+  obnam prune --grace 48h
+  obnam prune --max-unused 10% --max-repack 20G --max-time 2h")]
 pub struct Arguments {
     /// How long marked packs stay (90m, 24h, 2d): an hour at least where other clients back up too, and a day unless you say it;
     /// otherwise 0
-    #[arg(long, value_name = "TIME", value_parser = grace)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     grace: Option<Duration>,
+    /// Repack until at most this is unused: a percentage of the repository, an amount (2G), or "unlimited" to repack nothing
+    #[arg(long, value_name = "LIMIT", default_value = "5%")]
+    max_unused: Unused,
+    /// Copy at most this much (2G) while repacking
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse)]
+    max_repack: Option<u64>,
+    /// Begin to repack no more when this time (30m, 2h) is over
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    max_time: Option<Duration>,
     /// Show what would be done, and do nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -39,7 +52,7 @@ pub struct Arguments {
 }
 
 /// Days are of 24 hours.
-fn grace(text: &str) -> Result<Duration, String> {
+fn time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time; give something like 90m, 24h or 2d");
     if text.trim() == "0" {
         return Ok(Duration::ZERO);
@@ -61,7 +74,13 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         return Err(Failure::Input(format!("--give-up {short}: give at least 4 digits of the snapshot's id")));
     }
     let repository = global.repository()?;
-    let options = Options { grace: arguments.grace, dry_run: arguments.dry_run, give_up: arguments.give_up.clone() };
+    let Arguments { max_unused, max_repack, max_time, .. } = *arguments;
+    let options = Options {
+        budget: Budget { max_unused, max_repack, max_time },
+        grace: arguments.grace,
+        dry_run: arguments.dry_run,
+        give_up: arguments.give_up.clone(),
+    };
     let report = prune(&repository, &options, output)?;
     let warnings = repository.warnings.all();
     output.warnings(&warnings);
@@ -77,13 +96,15 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
 fn prune(repository: &Repository, options: &Options, output: &Output) -> Result<Report, Failure> {
     let watch = Watch::stopped_by(interrupt::flag());
     let look = || {
-        let (snapshots, removed) = (watch.snapshots.get(), watch.removed.get());
+        let (snapshots, repacked, removed) = (watch.snapshots.get(), watch.repacked.get(), watch.removed.get());
         let text = format!(
-            "{} looked at, {} removed",
+            "{} looked at, {} repacked, {} removed",
             count(snapshots, "snapshot", "snapshots"),
+            count(repacked, "pack", "packs"),
             count(removed, "chunk", "chunks")
         );
-        State { text, numbers: vec![("snapshots", snapshots), ("removed", removed)], ..State::default() }
+        let numbers = vec![("snapshots", snapshots), ("repacked", repacked), ("removed", removed)];
+        State { text, numbers, ..State::default() }
     };
     Ok(shown(output, look, || repository.prune(options, &watch))?)
 }
@@ -97,18 +118,21 @@ fn in_json(report: &Report, dry_run: bool) -> Value {
         "all": sum(&report.all),
         "needed": sum(&report.needed),
         "waste": report.waste,
+        "missing": report.missing,
+        "repacked": sum(&report.repacked),
+        "written": sum(&report.written),
         "young": sum(&report.young),
         "marked": sum(&report.marked),
         "waiting": sum(&report.waiting),
         "rescued": sum(&report.rescued),
         "removed": sum(&report.removed),
-        "pending": report.pending.map(time).map(Time::to_rfc3339),
+        "pending": report.pending.map(moment).map(Time::to_rfc3339),
         "indexes_replaced": report.indexes_replaced,
         "indexes_written": report.indexes_written,
     })
 }
 
-fn time(seconds: u64) -> Time {
+fn moment(seconds: u64) -> Time {
     Time { seconds: i64::try_from(seconds).unwrap_or(i64::MAX), nanoseconds: 0 }
 }
 
@@ -116,12 +140,22 @@ fn show(report: &Report, dry_run: bool, output: &mut Output) -> Result<(), Failu
     let sum = |sum: &Sum| format!("{} ({})", count(sum.packs, "pack", "packs"), size(sum.bytes));
     let would = if dry_run { "would be " } else { "" };
     output.summary(format!(
-        "{} of {} needed by {}; at most {} in them are not",
+        "{} of {} needed by {}; {} in them are not",
         sum(&report.needed),
         sum(&report.all),
         count(report.snapshots, "snapshot", "snapshots"),
         size(report.waste)
     ))?;
+    if report.missing > 0 {
+        let missing = count(report.missing, "pack", "packs");
+        output.summary(format!("{missing} needed and not there; what is left is kept. See: obnam check"))?;
+    }
+    if report.repacked.packs > 0 && dry_run {
+        let bytes = size(report.written.bytes);
+        output.summary(format!("{} would be repacked, {bytes} of them copied", sum(&report.repacked)))?;
+    } else if report.repacked.packs > 0 {
+        output.summary(format!("{} repacked into {}", sum(&report.repacked), sum(&report.written)))?;
+    }
     if report.rescued.packs > 0 {
         output.summary(format!("{} marked before and needed again", sum(&report.rescued)))?;
     }
@@ -146,7 +180,7 @@ fn show(report: &Report, dry_run: bool, output: &mut Output) -> Result<(), Failu
         if dry_run { "; nothing was done" } else { "" }
     ))?;
     if let Some(until) = report.pending {
-        output.summary(format!("the server removes them by {}", time(until).to_local()))?;
+        output.summary(format!("the server removes them by {}", moment(until).to_local()))?;
     }
     Ok(())
 }
@@ -164,12 +198,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn graces() {
+    fn limits() {
+        for (text, limit) in [
+            ("5%", Unused::Percent(5.0)),
+            ("0.5 %", Unused::Percent(0.5)),
+            ("unlimited", Unused::Unlimited),
+            ("2G", Unused::Bytes(2 << 30)),
+            ("0", Unused::Bytes(0)),
+        ] {
+            assert_eq!(text.parse(), Ok(limit), "{text}");
+        }
+        for text in ["", "-1%", "101%", "x", "2X"] {
+            assert!(text.parse::<Unused>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times() {
         for (text, seconds) in [("0", 0), ("90m", 5400), ("24h", 86_400), ("2d", 172_800), ("1d 6h", 108_000)] {
-            assert_eq!(grace(text), Ok(Duration::from_secs(seconds)), "{text}");
+            assert_eq!(super::time(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         for text in ["", "d", "x", "-1h", "5", "1d5"] {
-            assert!(grace(text).is_err(), "{text}");
+            assert!(super::time(text).is_err(), "{text}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use super::blob::{BlobId, BlobKind};
+use super::ordinals::Ordinals;
 use super::pack::BlobPlace;
 use super::{Fields, FormatError, WriterTag};
 use crate::chunk::{ChunkId, MAX_CHUNK_SIZE};
@@ -47,6 +48,45 @@ pub struct IndexPayload {
     /// A piece of a reference list, instead of all of the above.
     #[cbor(n(3), with = "minicbor::bytes")]
     pub references: Option<Vec<u8>>,
+    /// Which blobs of the packs in that piece are needed; see [`super::references`].
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub used: Option<Vec<u8>>,
+    /// From where blobs came into the packs; of maintainers only.
+    #[cbor(n(5), default)]
+    pub moves: Vec<Moved>,
+}
+
+/// Blobs that a maintainer has moved from one pack into another. Snapshots that name the former need the latter.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Moved {
+    /// The pack where they stood.
+    #[n(0)]
+    pub from: ChunkId,
+    /// How many blobs that one has.
+    #[n(1)]
+    pub from_count: u32,
+    /// Those that were moved: bits, as of [`Ordinals`].
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub bits: Vec<u8>,
+    /// The pack where they stand now.
+    #[n(3)]
+    pub to: ChunkId,
+    /// How many blobs that one has.
+    #[n(4)]
+    pub to_count: u32,
+    /// The place of the first of them there; the others follow it, in the same order.
+    #[n(5)]
+    pub first: u32,
+}
+
+impl Moved {
+    /// Those that were moved, by their places in the old pack; `None` if this makes no sense.
+    pub fn ordinals(&self) -> Option<Ordinals> {
+        let moved = Ordinals::from_bytes(self.from_count, &self.bits)?;
+        let end = self.first.checked_add(moved.len())?;
+        (end <= self.to_count && self.from != self.to).then_some(moved)
+    }
 }
 
 /// One record: a blob and where it stands.
@@ -93,7 +133,7 @@ impl IndexPayload {
     pub fn new(packs: Vec<PackInfo>, mut records: Vec<Record>) -> Self {
         records.sort_unstable_by_key(|record| (record.place.id, record.pack, record.place.offset));
         let records = records.iter().flat_map(Record::to_bytes).collect();
-        IndexPayload { packs, records, supersedes: Vec::new(), references: None }
+        IndexPayload { packs, records, ..IndexPayload::default() }
     }
 
     /// The records. Refuses a payload whose records are not sorted, or name packs or ranges that are not there, or whose

@@ -137,6 +137,16 @@ impl PackBuilder {
         place
     }
 
+    /// Seals a blob into the pack that is compressed already, if it is to be. Answers with its place in the order of the pack.
+    pub fn add_stored(&mut self, place: &BlobPlace, stored: &[u8]) -> u32 {
+        let offset = self.buffer.len();
+        self.buffer.extend_from_slice(stored);
+        self.cipher.seal_tail(Purpose::Blob, offset as u64, &mut self.buffer, offset);
+        let stored = (self.buffer.len() - offset) as u32;
+        self.blobs.push(BlobPlace { offset: offset as u32, stored, ..*place });
+        (self.blobs.len() - 1) as u32
+    }
+
     /// The length so far, with the directory that it would get.
     pub fn size(&self) -> usize {
         self.buffer.len() + 4 + self.blobs.len() * RECORD + TAG_SIZE + FOOTER_SIZE

@@ -4,13 +4,9 @@ use minicbor::{Decode, Encode};
 
 use super::content::Content;
 use super::header::KeyId;
-use super::{FormatError, Time, WriterTag};
+use super::references::References;
+use super::{Time, WriterTag};
 use crate::chunk::ChunkId;
-
-/// Length of one record of a reference list.
-pub const REFERENCE_SIZE: usize = 40;
-/// Up to this many records stand inline.
-pub const MAX_INLINE_REFERENCES: usize = 1024;
 
 /// What a snapshot says of itself in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode, serde::Serialize)]
@@ -49,79 +45,6 @@ pub struct Statistics {
     /// Files and directories that could not be read.
     #[cbor(n(10), default)]
     pub errors: u64,
-}
-
-/// A piece of a long reference list.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct ReferencePiece {
-    /// SHA-256 of the records.
-    #[n(0)]
-    pub digest: ChunkId,
-    /// The index chunk that holds them.
-    #[n(1)]
-    pub chunk: ChunkId,
-}
-
-/// The packs that a snapshot needs.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
-#[cbor(map)]
-pub struct References {
-    /// A short list.
-    #[cbor(n(0), with = "minicbor::bytes")]
-    pub inline: Option<Vec<u8>>,
-    /// A long one.
-    #[n(1)]
-    pub pieces: Option<Vec<ReferencePiece>>,
-}
-
-/// One record of a reference list: a pack, and how many of its bytes the snapshot needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Reference {
-    /// The pack.
-    pub pack: ChunkId,
-    /// Sum of the lengths of the pieces that are needed.
-    pub live: u64,
-}
-
-/// The wire form of a reference list.
-pub fn encode_references(references: &[Reference]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(references.len() * REFERENCE_SIZE);
-    for reference in references {
-        bytes.extend_from_slice(reference.pack.as_bytes());
-        bytes.extend_from_slice(&reference.live.to_le_bytes());
-    }
-    bytes
-}
-
-/// Reads the wire form of a reference list.
-pub fn decode_references(bytes: &[u8]) -> Result<Vec<Reference>, FormatError> {
-    if !bytes.len().is_multiple_of(REFERENCE_SIZE) {
-        return Err(FormatError::Malformed("a reference list that is no multiple of 40 bytes"));
-    }
-    let read = |record: &[u8]| {
-        let (pack, live) = record.split_at(32);
-        Reference {
-            pack: ChunkId::from_bytes(pack.try_into().expect("32 of 40 bytes")),
-            live: u64::from_le_bytes(live.try_into().expect("8 of 40 bytes")),
-        }
-    };
-    Ok(bytes.chunks_exact(REFERENCE_SIZE).map(read).collect())
-}
-
-/// Cuts a long reference list where equal stretches of two lists are cut alike.
-pub fn cut_references(references: &[Reference]) -> Vec<&[Reference]> {
-    let mut pieces = Vec::new();
-    let mut start = 0;
-    for (place, reference) in references.iter().enumerate() {
-        let id = reference.pack.as_bytes();
-        let cut = u16::from_le_bytes([id[2], id[3]]) < 128 || place + 1 - start >= 4096;
-        if cut || place + 1 == references.len() {
-            pieces.push(&references[start..=place]);
-            start = place + 1;
-        }
-    }
-    pieces
 }
 
 /// A raw path, in CBOR as bytes.
@@ -209,13 +132,6 @@ mod tests {
     use super::super::{from_cbor, to_cbor};
     use super::*;
 
-    fn references(count: u32) -> Vec<Reference> {
-        let pack = |n: u32| ChunkId::of(&n.to_le_bytes());
-        let mut all: Vec<_> = (0..count).map(|n| Reference { pack: pack(n), live: n.into() }).collect();
-        all.sort();
-        all
-    }
-
     #[test]
     fn snapshots_come_back() {
         let snapshot = Snapshot {
@@ -231,7 +147,7 @@ mod tests {
             root: Content::default(),
             group: [3; 16],
             statistics: Statistics { files: 5, ..Statistics::default() },
-            references: References { inline: Some(encode_references(&references(3))), pieces: None },
+            references: References { inline: Some(vec![7; 40]), pieces: None, used: Some(vec![8]) },
             index: None,
             partial: Some(true),
             replaces: None,
@@ -243,19 +159,5 @@ mod tests {
             }),
         };
         assert_eq!(from_cbor::<Snapshot>(&to_cbor(&snapshot)), Ok(snapshot));
-    }
-
-    #[test]
-    fn long_lists_share_pieces() {
-        let all = references(20_000);
-        assert_eq!(decode_references(&encode_references(&all)), Ok(all.clone()));
-        let pieces = cut_references(&all);
-        assert_eq!(pieces.concat(), all);
-        assert!(pieces.len() > 10 && pieces.iter().all(|piece| piece.len() <= 4096));
-        let mut fewer = all.clone();
-        fewer.remove(10_000);
-        let shared = cut_references(&fewer).iter().filter(|piece| pieces.contains(piece)).count();
-        assert!(shared + 2 >= pieces.len(), "{shared} of {} pieces are shared", pieces.len());
-        assert!(cut_references(&[]).is_empty());
     }
 }

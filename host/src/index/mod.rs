@@ -6,6 +6,7 @@
 //! starts again when a chunk that they cover has gone. What a backup adds meanwhile is in [`crate::backup`].
 
 pub mod cache;
+pub mod contents;
 pub mod run;
 
 use std::sync::Arc;

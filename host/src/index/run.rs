@@ -159,6 +159,11 @@ impl Run {
         Record::parse(self.record_bytes(place)).expect("records were checked when the run was made")
     }
 
+    /// The pack of one of the records.
+    pub fn pack_of(&self, place: usize) -> u32 {
+        u32::from_le_bytes(self.record_bytes(place)[32..36].try_into().expect("4 bytes"))
+    }
+
     /// The places of the records of a blob.
     pub fn find(&self, id: &BlobId) -> Range<usize> {
         let slot = slot(id, self.fanout_bits);

@@ -9,7 +9,7 @@ use super::merging::Merging;
 use super::metadata::{Listing, SnapshotInfo};
 use super::{ChunkName, Repository, RepositoryError, family, tagged};
 use crate::chunk::{ChunkId, ChunkInfo, Label};
-use crate::format::index::IndexPayload;
+use crate::format::index::{IndexPayload, PackInfo};
 use crate::format::roster::Role;
 use crate::format::signed::Context;
 use crate::format::snapshot::Snapshot;
@@ -86,7 +86,11 @@ impl Repository {
             let payload = from_cbor::<IndexPayload>(payload).and_then(|payload| Ok((payload.records()?, payload)));
             match payload {
                 Ok((records, payload)) => {
-                    merging.take(&info.snapshot.client, &payload.packs, &records, |_| true)?;
+                    // What its client says of others' packs is not kept.
+                    let own = |pack: &PackInfo| pack.writer == info.snapshot.client;
+                    let own: HashSet<ChunkId> =
+                        payload.packs.iter().filter(|pack| own(pack)).map(|pack| pack.id).collect();
+                    merging.take(&info.snapshot.client, &payload, &records, |id| own.contains(id), |_| false)?;
                 }
                 Err(why) => {
                     let name = ChunkName { label: tagged("snapshot", &info.snapshot.client), id: info.id };

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Repository, RepositoryError, pruning, tagged};
 use crate::chunk::ChunkId;
 use crate::clock::Moment;
-use crate::format::index::{IndexPayload, PackInfo, Record};
+use crate::format::index::{IndexPayload, Moved, PackInfo, Record};
 use crate::format::signed::Context;
 use crate::format::{WriterTag, to_cbor};
 
@@ -21,6 +21,8 @@ pub(super) struct Merging<'r> {
     repository: &'r Repository,
     packs: Vec<PackInfo>,
     records: Vec<Record>,
+    moves: Vec<Moved>,
+    known_moves: HashSet<blake3::Hash>,
     /// Hashes of the packs' descriptions that stand in index chunks which stay, or were taken over.
     known: HashSet<blake3::Hash>,
     /// When what is taken over was listed.
@@ -31,45 +33,66 @@ pub(super) struct Merging<'r> {
 
 impl<'r> Merging<'r> {
     pub(super) fn new(repository: &'r Repository, looked: Moment) -> Self {
-        Merging { repository, packs: Vec::new(), records: Vec::new(), known: HashSet::new(), looked, written: 0 }
+        Merging {
+            repository,
+            packs: Vec::new(),
+            records: Vec::new(),
+            moves: Vec::new(),
+            known_moves: HashSet::new(),
+            known: HashSet::new(),
+            looked,
+            written: 0,
+        }
     }
 
-    /// Takes note of a pack in an index chunk that stays.
-    pub(super) fn stays(&mut self, pack: &PackInfo) {
-        self.known.insert(hash(pack));
+    /// Takes note of packs in an index chunk that stays, by the hashes of what it says of them.
+    pub(super) fn stays(&mut self, packs: impl IntoIterator<Item = blake3::Hash>) {
+        self.known.extend(packs);
     }
 
-    /// Takes over the packs that `keep` wants, with their records.
+    /// Takes over the packs that `keep` wants, with their records and with the moves that matter. If there is something among them that
+    /// may not become the word of this client, nothing is taken over: that index chunk has to stay. Whether it was.
     pub(super) fn take(
         &mut self,
         signer: &WriterTag,
-        packs: &[PackInfo],
+        payload: &IndexPayload,
         records: &[Record],
         keep: impl Fn(&ChunkId) -> bool,
-    ) -> Result<(), RepositoryError> {
+        matters: impl Fn(&Moved) -> bool,
+    ) -> Result<bool, RepositoryError> {
         let may_quote = self.repository.is_maintainer(signer);
+        let packs: Vec<(u32, &PackInfo)> = (0..).zip(&payload.packs).filter(|(_, pack)| keep(&pack.id)).collect();
+        let moves: Vec<&Moved> = payload.moves.iter().filter(|moved| keep(&moved.to) && matters(moved)).collect();
+        let is_own = |pack: &PackInfo| pack.writer == *signer || self.known.contains(&hash(pack));
+        if !may_quote && (!moves.is_empty() || !packs.iter().all(|(_, pack)| is_own(pack))) {
+            self.stays(packs.iter().map(|(_, pack)| hash(pack)));
+            return Ok(false);
+        }
         if self.records.len() + records.len() > RECORDS {
             self.flush()?;
         }
         let mut places = HashMap::new();
-        for (place, pack) in (0..).zip(packs) {
-            if (may_quote || pack.writer == *signer) && keep(&pack.id) && self.known.insert(hash(pack)) {
+        for (place, pack) in packs {
+            if self.known.insert(hash(pack)) {
                 places.insert(place, u32::try_from(self.packs.len()).unwrap_or(u32::MAX));
                 self.packs.push(pack.clone());
             }
         }
         let taken = records.iter().filter_map(|record| Some(Record { pack: *places.get(&record.pack)?, ..*record }));
         self.records.extend(taken);
-        Ok(())
+        let is_new = |moved: &&Moved| self.known_moves.insert(blake3::hash(&to_cbor(*moved)));
+        self.moves.extend(moves.into_iter().filter(is_new).cloned());
+        Ok(true)
     }
 
     /// Stores what has been taken over and is in no index chunk yet.
     pub(super) fn flush(&mut self) -> Result<(), RepositoryError> {
-        if self.packs.is_empty() {
+        if self.packs.is_empty() && self.moves.is_empty() {
             return Ok(());
         }
         pruning::is_in_time(self.looked)?;
         let payload = IndexPayload::new(std::mem::take(&mut self.packs), std::mem::take(&mut self.records));
+        let payload = IndexPayload { moves: std::mem::take(&mut self.moves), ..payload };
         let label = tagged("index", &self.repository.client.tag);
         self.repository.put_signed(&label, Context::Index, to_cbor(&payload))?;
         self.written += 1;
@@ -77,6 +100,7 @@ impl<'r> Merging<'r> {
     }
 }
 
-fn hash(pack: &PackInfo) -> blake3::Hash {
+/// By all that is said of a pack.
+pub(super) fn hash(pack: &PackInfo) -> blake3::Hash {
     blake3::hash(&to_cbor(pack))
 }

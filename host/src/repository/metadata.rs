@@ -12,9 +12,10 @@ use crate::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
 use crate::clock::Moment;
 use crate::format::header::Header;
 use crate::format::index::IndexPayload;
+use crate::format::references::{self, Reference, ReferencePiece};
 use crate::format::roster::{Member, Role};
 use crate::format::signed::{Context, Signed};
-use crate::format::snapshot::{Reference, Snapshot, decode_references};
+use crate::format::snapshot::Snapshot;
 use crate::format::tombstone::Forgotten;
 use crate::format::{FormatError, Time, WriterTag, from_cbor, whole};
 use crate::index::Index;
@@ -351,27 +352,31 @@ impl Repository {
     }
 
     /// The records that an index chunk or a snapshot brings.
-    pub(super) fn segment(&self, info: &&ChunkInfo) -> Result<Segment, RepositoryError> {
+    fn segment(&self, info: &&ChunkInfo) -> Result<Segment, RepositoryError> {
         let malformed = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
-        let empty = IndexPayload::default();
-        let (signer, payload) = if info.label.family() == "snapshot" {
-            let snapshot = self.snapshot(info)?;
-            let payload = snapshot.index.as_deref().map(from_cbor::<IndexPayload>).transpose();
-            let payload = payload.and_then(|payload| {
-                payload.as_ref().map_or(Ok(vec![]), IndexPayload::records)?;
-                Ok(payload)
-            });
-            if let Err(why) = &payload {
-                let name = ChunkName { label: info.label.clone(), id: info.id };
-                self.warnings.chunk("index-unusable", &name, format!("its index is ignored: {why}"));
-            }
-            (snapshot.client, payload.map_err(malformed)?.unwrap_or(empty))
-        } else {
-            let (signer, payload) = self.signed_payload(info, Context::Index)?;
-            (signer, from_cbor::<IndexPayload>(&payload).map_err(malformed)?)
-        };
+        let (signer, payload) = self.index_payload(info)?;
         let records = payload.records().map_err(malformed)?;
         Ok(Segment { chunk: Some(info.id), signer, packs: payload.packs, records })
+    }
+
+    /// What an index chunk says, or the index of a snapshot, and who signed it.
+    pub(super) fn index_payload(&self, info: &ChunkInfo) -> Result<(WriterTag, IndexPayload), RepositoryError> {
+        let malformed = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
+        if info.label.family() != "snapshot" {
+            let (signer, payload) = self.signed_payload(info, Context::Index)?;
+            return Ok((signer, from_cbor(&payload).map_err(malformed)?));
+        }
+        let snapshot = self.snapshot(info)?;
+        let payload = snapshot.index.as_deref().map(from_cbor::<IndexPayload>).transpose();
+        let payload = payload.and_then(|payload| {
+            payload.as_ref().map_or(Ok(vec![]), IndexPayload::records)?;
+            Ok(payload)
+        });
+        if let Err(why) = &payload {
+            let name = ChunkName { label: info.label.clone(), id: info.id };
+            self.warnings.chunk("index-unusable", &name, format!("its index is ignored: {why}"));
+        }
+        Ok((snapshot.client, payload.map_err(malformed)?.unwrap_or_default()))
     }
 
     /// The packs that valid tombstones name, those that are in the store now.
@@ -382,24 +387,29 @@ impl Repository {
 
     /// The packs that a snapshot needs.
     pub fn references(&self, snapshot: &Snapshot) -> Result<Vec<Reference>, RepositoryError> {
+        let inline = references::decode(
+            snapshot.references.inline.as_deref().unwrap_or_default(),
+            snapshot.references.used.as_deref(),
+        );
         let malformed = |why| RepositoryError::Malformed { what: "the reference list of a snapshot".into(), why };
-        if let Some(inline) = &snapshot.references.inline {
-            return decode_references(inline).map_err(malformed);
-        }
-        let label = super::tagged("index", &snapshot.client);
-        let mut all = Vec::new();
+        let mut all = inline.map_err(malformed)?;
         for piece in snapshot.references.pieces.iter().flatten() {
-            let chunk = self.small_chunk(&label, &piece.chunk)?;
-            let name = ChunkName { label: label.clone(), id: piece.chunk };
-            let (_, payload) = self.open_signed(&name, &chunk, Context::Index).map_err(malformed)?;
-            let payload: IndexPayload = from_cbor(&payload).map_err(malformed)?;
-            let records = payload.references.unwrap_or_default();
-            if ChunkId::of(&records) != piece.digest {
-                return Err(malformed(FormatError::Malformed("a piece that does not fit its digest")));
-            }
-            all.extend(decode_references(&records).map_err(malformed)?);
+            all.extend(self.reference_piece(&snapshot.client, piece)?);
         }
         Ok(all)
+    }
+
+    /// A piece of the reference list of a snapshot of this client.
+    pub(super) fn reference_piece(
+        &self,
+        client: &WriterTag,
+        piece: &ReferencePiece,
+    ) -> Result<Vec<Reference>, RepositoryError> {
+        let malformed = |why| RepositoryError::Malformed { what: "the reference list of a snapshot".into(), why };
+        let info = ChunkInfo { label: super::tagged("index", client), id: piece.chunk, size: 0, stored: None };
+        let (_, payload) = self.signed_payload(&info, Context::Index)?;
+        let payload: IndexPayload = from_cbor(&payload).map_err(malformed)?;
+        references::decode_piece(&payload, piece).map_err(malformed)
     }
 
     /// Calls `work` for each item on as many threads as the store takes calls; results in the items' order.

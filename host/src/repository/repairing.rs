@@ -6,13 +6,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::blobs::{open_header, pack_label};
-use super::merging::Merging;
+use super::merging::{self, Merging};
 use super::metadata::Listing;
 use super::pruning::pack_labels;
 use super::{ChunkName, Repository, RepositoryError, family};
 use crate::chunk::{ChunkInfo, LabelFilter};
 use crate::format::header::Header;
-use crate::format::index::{PackInfo, Record};
+use crate::format::index::{IndexPayload, PackInfo, Record};
 use crate::format::pack::{BlobOpener, BlobPlace, read_directory};
 use crate::format::roster::Role;
 use crate::format::signed::Context;
@@ -58,19 +58,20 @@ impl Repository {
         let all = listing.indexes.iter().chain(&listing.snapshots).filter(|info| !superseded.contains(&info.id));
         for info in all {
             // What cannot be used is told by whoever loads the index.
-            let Ok(segment) = self.segment(&info) else { continue };
+            let Ok((signer, payload)) = self.index_payload(info) else { continue };
+            let Ok(records) = payload.records() else { continue };
             let name = |pack: &PackInfo| {
-                let pack = IndexedPack { info: pack.clone(), signer: segment.signer };
+                let pack = IndexedPack { info: pack.clone(), signer };
                 pack_label(&pack).map(|label| ChunkName { label, id: pack.info.id })
             };
-            let names = segment.packs.iter().map(name).collect::<Result<Vec<_>, FormatError>>();
+            let names = payload.packs.iter().map(name).collect::<Result<Vec<_>, FormatError>>();
             let Ok(names) = names else { continue };
             let is_missing = |(name, pack): (&ChunkName, &PackInfo)| {
                 packs.get(name).is_none_or(|info: &ChunkInfo| info.size != pack.size)
             };
-            let gone: Vec<bool> = names.iter().zip(&segment.packs).map(is_missing).collect();
+            let gone: Vec<bool> = names.iter().zip(&payload.packs).map(is_missing).collect();
             let is_wrong = |record: &&Record| is_bad(&names[record.pack as usize], &record.place);
-            let wrong = segment.records.iter().filter(is_wrong).filter(|record| !gone[record.pack as usize]).count();
+            let wrong = records.iter().filter(is_wrong).filter(|record| !gone[record.pack as usize]).count();
             for (name, gone) in names.iter().zip(&gone) {
                 if *gone {
                     repair.missing.insert(name.clone())
@@ -79,16 +80,15 @@ impl Repository {
                 };
             }
             if wrong == 0 && !gone.contains(&true) {
-                segment.packs.iter().for_each(|pack| merging.stays(pack));
+                merging.stays(payload.packs.iter().map(merging::hash));
                 continue;
             }
-            repair.dropped += wrong as u64;
-            replaced.push(info);
-            let good: Vec<Record> = segment.records.iter().filter(|record| !is_wrong(record)).copied().collect();
+            let good: Vec<Record> = records.iter().filter(|record| !is_wrong(record)).copied().collect();
             let ids: BTreeSet<_> =
                 names.iter().zip(&gone).filter(|(_, gone)| !**gone).map(|(name, _)| name.id).collect();
-            if !dry_run {
-                merging.take(&segment.signer, &segment.packs, &good, |id| ids.contains(id))?;
+            if dry_run || merging.take(&signer, &payload, &good, |id| ids.contains(id), |_| true)? {
+                repair.dropped += wrong as u64;
+                replaced.push(info);
             }
         }
         let buried = &self.buried(&listing).packs;
@@ -99,7 +99,8 @@ impl Repository {
             let Ok((pack, records)) = read else { continue };
             repair.found.insert(ChunkName { label: info.label.clone(), id: info.id });
             if !dry_run {
-                merging.take(&self.client.tag, &[pack], &records, |_| true)?;
+                let payload = IndexPayload { packs: vec![pack], ..IndexPayload::default() };
+                merging.take(&self.client.tag, &payload, &records, |_| true, |_| true)?;
             }
         }
         repair.replaced = replaced.len() as u64;

@@ -6,6 +6,7 @@ use super::{Repository, RepositoryError};
 use crate::chunk::{ChunkId, Label};
 use crate::format::header::{SealFor, create};
 use crate::format::pack::PackBuilder;
+use crate::format::roster::GroupKeys;
 use crate::format::signed::{Context, sign};
 use crate::format::{FormatError, whole};
 
@@ -21,7 +22,16 @@ pub struct Stored {
 impl Repository {
     /// An empty pack, sealed for the readers of this client's group.
     pub fn new_pack(&self, label: &Label, capacity: usize) -> Result<PackBuilder, RepositoryError> {
-        let keys = self.sealing_keys();
+        self.new_pack_under(self.sealing_keys(), label, capacity)
+    }
+
+    /// An empty pack, sealed with these keys.
+    pub fn new_pack_under(
+        &self,
+        keys: &GroupKeys,
+        label: &Label,
+        capacity: usize,
+    ) -> Result<PackBuilder, RepositoryError> {
         let header = create(&self.id, label, keys.epoch, &keys.group, &SealFor::Data(&keys.data_public))
             .map_err(|error| sealing_failed(label, error))?;
         Ok(PackBuilder::new(label.clone(), header, capacity))

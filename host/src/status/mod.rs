@@ -116,7 +116,8 @@ mod tests {
 
     use super::*;
     use crate::format::content::Content;
-    use crate::format::snapshot::{References, Snapshot, Statistics};
+    use crate::format::references::References;
+    use crate::format::snapshot::{Snapshot, Statistics};
 
     const NOW: Time = Time { seconds: 1_000_000, nanoseconds: 0 };
 

@@ -6,8 +6,9 @@ use obnam::format::content::Content;
 use obnam::format::entry::{Entry, EntryType};
 use obnam::format::index::{IndexPayload, PackInfo, Record};
 use obnam::format::pack::{Compressor, FinishedPack};
+use obnam::format::references::References;
 use obnam::format::signed::Context;
-use obnam::format::snapshot::{RawPath, References, Snapshot, Statistics};
+use obnam::format::snapshot::{RawPath, Snapshot, Statistics};
 use obnam::format::{Time, to_cbor};
 use obnam::repository::Repository;
 
@@ -87,7 +88,7 @@ impl<'a> Forger<'a> {
             root,
             group: self.repository.sealing_keys().group,
             statistics: Statistics::default(),
-            references: References { inline: Some(vec![]), pieces: None },
+            references: References { inline: Some(vec![]), ..References::default() },
             index: index.map(to_cbor),
             partial: None,
             replaces: None,

@@ -15,9 +15,9 @@ use obnam::format::marker::Marker;
 use obnam::format::note::Note;
 use obnam::format::pack::{BlobOpener, BlobPlace, Compressor, PackBuilder, read_directory};
 use obnam::format::padme::padme;
+use obnam::format::references::{Encoded, Reference};
 use obnam::format::roster::Parameters;
 use obnam::format::signed::{Context, Signed, sign};
-use obnam::format::snapshot::{Reference, encode_references};
 use obnam::format::tombstone::Tombstone;
 use obnam::format::{Time, WriterTag, to_cbor, whole};
 use serde_json::{Value, json};
@@ -192,7 +192,7 @@ pub fn computed() -> Value {
         "index payload": hex::encode(to_cbor(&IndexPayload::new(vec![pack], vec![found]))),
         "content items": hex::encode(encode_items(&items())),
         "content": hex::encode(to_cbor(&Content::new(2, &items()))),
-        "references": hex::encode(encode_references(&[Reference { pack: ChunkId::from_bytes([0xee; 32]), live: 77 }])),
+        "references": hex::encode(Encoded::of(&[Reference { pack: ChunkId::from_bytes([0xee; 32]), live: 77, used: None }]).records),
         "entry of a file": hex::encode(to_cbor(&entry())),
         "entry of a link": hex::encode(to_cbor(&link())),
         "parameters": hex::encode(to_cbor(&Parameters::default())),

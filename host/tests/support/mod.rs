@@ -3,6 +3,7 @@
 
 mod faulty;
 mod forger;
+mod pruning;
 mod report;
 mod restored;
 mod world;
@@ -18,6 +19,7 @@ use obnam::repository::{Repository, RepositoryError};
 
 pub use faulty::*;
 pub use forger::*;
+pub use pruning::*;
 pub use report::*;
 pub use restored::*;
 pub use world::*;

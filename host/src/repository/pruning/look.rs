@@ -1,18 +1,21 @@
 //! One look at the repository: what is there, and what of it snapshots need.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::needs::{KnownMove, Needs};
 use super::{Options, Watch, pack_labels};
 use crate::chunk::{ChunkId, ChunkInfo, LabelFilter};
 use crate::format::index::IndexPayload;
-use crate::format::roster::GroupId;
+use crate::format::references;
+use crate::format::roster::{GroupId, Role};
 use crate::format::signed::Context;
-use crate::format::snapshot::{Reference, Snapshot, decode_references};
+use crate::format::snapshot::Snapshot;
 use crate::format::tombstone::Tombstone;
 use crate::format::{FormatError, Time, WriterTag, from_cbor};
 use crate::repository::metadata::Listing;
-use crate::repository::{Repository, RepositoryError, family, tagged};
+use crate::repository::{Repository, RepositoryError, family, merging};
 use crate::store::StoreErrorKind;
 
 /// A tombstone that can be used.
@@ -22,6 +25,15 @@ pub struct Known {
     pub(super) tombstone: Tombstone,
 }
 
+/// An index chunk, or a snapshot with an index of its own, that can be used.
+pub struct KnownIndex {
+    pub(super) info: ChunkInfo,
+    /// The packs that it names, and hashes of what it says of them.
+    pub(super) packs: Vec<(ChunkId, blake3::Hash)>,
+    /// Whether it is a piece of a reference list instead.
+    pub(super) is_piece: bool,
+}
+
 /// What one look has found.
 pub struct Look {
     /// The packs in the store. Listed first: what a backup stores later is not there yet.
@@ -29,8 +41,18 @@ pub struct Look {
     pub(super) listing: Listing,
     /// How many snapshots keep packs alive.
     pub(super) snapshots: u64,
-    /// The packs that they need, with the most bytes of each that one of them needs.
-    pub(super) live: HashMap<ChunkId, u64>,
+    /// The packs that they name.
+    pub(super) named: HashSet<ChunkId>,
+    /// What they need, where it is now.
+    pub(super) needs: Needs,
+    /// The index chunks that can be used, and the indexes of snapshots.
+    pub(super) indexes: Vec<KnownIndex>,
+    /// The packs that those name.
+    pub(super) indexed: HashSet<ChunkId>,
+    /// How many packs snapshots need that are not there.
+    pub(super) missing: u64,
+    /// Blobs that were moved from packs that snapshots name, or that are still there.
+    pub(super) moves: Vec<KnownMove>,
     /// Index chunks with pieces of their reference lists.
     pub(super) pieces: HashSet<ChunkId>,
     pub(super) tombstones: Vec<Known>,
@@ -54,21 +76,39 @@ impl Look {
             now: SystemTime::UNIX_EPOCH,
             packs,
             snapshots: 0,
-            live: HashMap::new(),
+            named: HashSet::new(),
+            needs: Needs::default(),
+            indexes: Vec::new(),
+            indexed: HashSet::new(),
+            missing: 0,
+            moves: Vec::new(),
             pieces: HashSet::new(),
             marked: HashSet::new(),
             tombstones: tombstones(repository, &listing),
             superseded: repository.buried(&listing).indexes.clone(),
             listing,
         };
-        for (id, snapshot) in snapshots(repository, &look.listing, options)? {
+        let snapshots = snapshots(repository, &look.listing, options)?;
+        for (info, snapshot) in &snapshots {
             watch.check()?;
-            match look.add_references(repository, &snapshot) {
+            let id = info.id;
+            if let Some(index) = index_of(info.clone(), snapshot).filter(|_| !look.superseded.contains(&id)) {
+                look.indexes.push(index);
+            }
+            match look.add_references(repository, snapshot) {
                 Ok(()) => look.snapshots += 1,
                 Err(_) if is_given_up(options, &id) => {}
                 Err(why) => return Err(RepositoryError::Unprunable { snapshot: id, why: why.to_string() }),
             }
             watch.snapshots.add(1);
+        }
+        look.read_indexes(repository, watch)?;
+        look.needs.follow(&look.moves, |pack| look.packs.contains_key(pack));
+        look.indexed = look.indexes.iter().flat_map(|index| index.packs.iter().map(|(pack, _)| *pack)).collect();
+        let missing = look.missing();
+        look.missing = missing.len() as u64;
+        if !missing.is_empty() {
+            look.keep_what_is_left(repository, snapshots.iter().map(|(_, snapshot)| &**snapshot), &missing, watch)?;
         }
         look.now = look.store_time(repository)?;
         let of_maintainers = look.tombstones.iter().filter(|known| repository.is_maintainer(&known.signer));
@@ -85,33 +125,50 @@ impl Look {
         self.listing.snapshots.iter().any(|info| info.id == *id)
     }
 
-    fn need(&mut self, references: Vec<Reference>) {
-        for Reference { pack, live } in references {
-            let most = self.live.entry(pack).or_default();
-            *most = live.max(*most);
-        }
+    /// Whether a snapshot needs something of a pack.
+    pub(super) fn is_needed(&self, pack: &ChunkId) -> bool {
+        self.needs.0.contains_key(pack)
     }
 
     /// Takes note of what a snapshot needs. A piece of a list that others have too is looked at once.
     fn add_references(&mut self, repository: &Repository, snapshot: &Snapshot) -> Result<(), RepositoryError> {
         let malformed = |why| RepositoryError::Malformed { what: "its reference list".into(), why };
-        if let Some(inline) = &snapshot.references.inline {
-            self.need(decode_references(inline).map_err(malformed)?);
+        let list = &snapshot.references;
+        let inline = references::decode(list.inline.as_deref().unwrap_or_default(), list.used.as_deref());
+        let mut add = |all: Vec<references::Reference>| {
+            for reference in all {
+                self.named.insert(reference.pack);
+                self.needs.add(reference);
+            }
+        };
+        add(inline.map_err(malformed)?);
+        for piece in list.pieces.iter().flatten() {
+            if self.pieces.insert(piece.chunk) {
+                add(repository.reference_piece(&snapshot.client, piece)?);
+            }
         }
-        let label = tagged("index", &snapshot.client);
-        for piece in snapshot.references.pieces.iter().flatten() {
-            if self.pieces.contains(&piece.chunk) {
-                continue;
+        Ok(())
+    }
+
+    /// Reads all index chunks: which packs they name, and what was moved. What cannot be used is told by whoever loads the index.
+    fn read_indexes(&mut self, repository: &Repository, watch: &Watch) -> Result<(), RepositoryError> {
+        let listed: Vec<&ChunkInfo> =
+            self.listing.indexes.iter().filter(|info| !self.superseded.contains(&info.id)).collect();
+        for some in listed.chunks(64) {
+            watch.check()?;
+            for read in repository.in_parallel(some, |info| read_index(repository, info)) {
+                let (index, moves) = match read {
+                    Ok(read) => read,
+                    Err(RepositoryError::Unusable { .. }) => continue,
+                    // What it says of where blobs were moved may be needed.
+                    Err(why) => return Err(why),
+                };
+                let matters = |known: &KnownMove| {
+                    self.named.contains(&known.moved.from) || self.packs.contains_key(&known.moved.from)
+                };
+                self.moves.extend(moves.into_iter().filter(matters));
+                self.indexes.push(index);
             }
-            let info = ChunkInfo { label: label.clone(), id: piece.chunk, size: 0, stored: None };
-            let (_, payload) = repository.signed_payload(&info, Context::Index)?;
-            let payload: IndexPayload = from_cbor(&payload).map_err(malformed)?;
-            let records = payload.references.unwrap_or_default();
-            if ChunkId::of(&records) != piece.digest {
-                return Err(malformed(FormatError::Malformed("a piece that does not fit its digest")));
-            }
-            self.need(decode_references(&records).map_err(malformed)?);
-            self.pieces.insert(piece.chunk);
         }
         Ok(())
     }
@@ -163,13 +220,37 @@ fn is_given_up(options: &Options, id: &ChunkId) -> bool {
     options.give_up.iter().any(|name| name.len() >= 4 && id.to_string().starts_with(name.as_str()))
 }
 
+/// What prune has to know of an index chunk.
+fn read_index(repository: &Repository, info: &ChunkInfo) -> Result<(KnownIndex, Vec<KnownMove>), RepositoryError> {
+    let unusable = |why| RepositoryError::Unusable { label: info.label.clone(), id: info.id, why };
+    let (signer, payload) = repository.signed_payload(info, Context::Index)?;
+    let payload: IndexPayload = from_cbor(&payload).map_err(unusable)?;
+    // Only maintainers move, whether they still are some or not.
+    let may_move = repository.roster.member(&signer).is_some_and(|member| member.has(Role::Maintainer));
+    let counts = repository.is_maintainer(&signer);
+    let moves = payload.moves.iter().filter(|_| may_move).filter_map(|moved| KnownMove::new(moved.clone(), counts));
+    let moves: Vec<KnownMove> = moves.collect();
+    let index = KnownIndex { info: info.clone(), packs: described(&payload), is_piece: payload.references.is_some() };
+    Ok((index, moves))
+}
+
+/// The index that stands in a snapshot.
+fn index_of(info: ChunkInfo, snapshot: &Snapshot) -> Option<KnownIndex> {
+    let payload: IndexPayload = from_cbor(snapshot.index.as_deref()?).ok()?;
+    Some(KnownIndex { info, packs: described(&payload), is_piece: false })
+}
+
+fn described(payload: &IndexPayload) -> Vec<(ChunkId, blake3::Hash)> {
+    payload.packs.iter().map(|pack| (pack.id, merging::hash(pack))).collect()
+}
+
 /// The snapshots that keep packs alive. One that cannot be read because it is damaged, out of reach or of a later version may need any
 /// pack; what no member has signed needs none.
 fn snapshots(
     repository: &Repository,
     listing: &Listing,
     options: &Options,
-) -> Result<Vec<(ChunkId, std::sync::Arc<Snapshot>)>, RepositoryError> {
+) -> Result<Vec<(ChunkInfo, Arc<Snapshot>)>, RepositoryError> {
     let snapshots = repository.snapshots(listing)?;
     let known: HashSet<ChunkId> = snapshots.iter().map(|info| info.id).collect();
     for info in listing.snapshots.iter().filter(|info| !known.contains(&info.id) && !is_given_up(options, &info.id)) {
@@ -183,6 +264,7 @@ fn snapshots(
             Err(why) => return Err(RepositoryError::Unprunable { snapshot: info.id, why: why.to_string() }),
         }
     }
+    let listed: HashMap<ChunkId, &ChunkInfo> = listing.snapshots.iter().map(|info| (info.id, info)).collect();
     let living = snapshots.into_iter().filter(|info| !info.forgotten);
-    Ok(living.map(|info| (info.id, info.snapshot)).collect())
+    Ok(living.filter_map(|info| Some(((*listed.get(&info.id)?).clone(), info.snapshot))).collect())
 }

@@ -13,29 +13,39 @@
 //! something and wakes up still hears of it, and index entries that somebody brings back are dropped by the next prune.
 //! Each step may be the last one that is done: whatever interrupts it, the next run goes on.
 //!
-//! Memory: one record for each pack in the store (about 150 bytes), one index chunk, and the reference list of one snapshot.
+//! Packs of which little is needed are repacked ([`repack`]): what is needed goes into new packs, an index chunk says from where it
+//! came, and the old ones are marked like others. Reference lists go on naming the old ones, and are followed to the new ones ([`needs`]).
+//!
+//! Memory: one record for each pack in the store (about 250 bytes), a bit for each blob in packs that are needed in part, one index
+//! chunk, the reference list of one snapshot, and what repacking takes.
 
+mod damaged;
 mod look;
+mod needs;
+mod repack;
 
 use std::collections::HashSet;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use look::Known;
 pub use look::Look;
+use look::{Known, KnownIndex};
+use repack::{Plan, Repacking};
 
 use super::merging::Merging;
 use super::{Repository, RepositoryError, family};
 use crate::backup::counters::Counter;
 use crate::chunk::{ChunkId, ChunkInfo, Label};
 use crate::clock::Moment;
-use crate::format::index::IndexPayload;
+use crate::format::index::Moved;
 use crate::format::roster::Role;
 use crate::format::signed::Context;
 use crate::format::tombstone::{Forgotten, Tombstone};
-use crate::format::{Time, from_cbor, to_cbor};
+use crate::format::{Time, to_cbor};
 use crate::local::lock::BackupLock;
+use crate::size;
 use crate::store::RemoveOutcome;
 
 /// How long marked packs stay where other clients back up too, unless the user says it otherwise.
@@ -53,9 +63,55 @@ const MANY: usize = 16;
 /// How many chunks are removed at a time, between two looks at whether to stop.
 const AT_ONCE: usize = 256;
 
+/// How much may be left in packs that nobody needs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Unused {
+    /// Bytes.
+    Bytes(u64),
+    /// A part of what is in the store.
+    Percent(f64),
+    /// Anything: nothing is repacked.
+    Unlimited,
+}
+
+impl FromStr for Unused {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no limit; give a percentage (5%), an amount (2G) or \"unlimited\"");
+        match text.strip_suffix('%') {
+            _ if text == "unlimited" => Ok(Unused::Unlimited),
+            Some(percent) => {
+                let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
+                if (0.0..=100.0).contains(&percent) { Ok(Unused::Percent(percent)) } else { Err(wrong()) }
+            }
+            None => size::parse(text).map(Unused::Bytes).map_err(|_| wrong()),
+        }
+    }
+}
+
+impl Default for Unused {
+    fn default() -> Self {
+        Unused::Percent(5.0)
+    }
+}
+
+/// How far packs that are needed in part are repacked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Budget {
+    /// Repacking goes on until no more than this is unused,
+    pub max_unused: Unused,
+    /// or so many bytes would have to be copied,
+    pub max_repack: Option<u64>,
+    /// or it took so long.
+    pub max_time: Option<Duration>,
+}
+
 /// What to do.
 #[derive(Debug, Default)]
 pub struct Options {
+    /// How far to repack.
+    pub budget: Budget,
     /// How long marked packs stay; by default [`GRACE`], or nothing where no other client backs up.
     pub grace: Option<Duration>,
     /// Do nothing but look.
@@ -69,6 +125,8 @@ pub struct Options {
 pub struct Watch {
     /// Snapshots whose reference lists were read.
     pub snapshots: Counter,
+    /// Packs that were repacked.
+    pub repacked: Counter,
     /// Chunks that were removed.
     pub removed: Counter,
     /// Set to end it.
@@ -113,8 +171,14 @@ pub struct Report {
     pub all: Sum,
     /// Packs that snapshots need.
     pub needed: Sum,
-    /// Bytes in those that no snapshot needs, at most.
+    /// Bytes of blobs in those that no snapshot needs.
     pub waste: u64,
+    /// Packs whose needed blobs were copied into others.
+    pub repacked: Sum,
+    /// The packs into which they were copied; in a dry run, the bytes of the blobs.
+    pub written: Sum,
+    /// Packs that snapshots need and that are not there.
+    pub missing: u64,
     /// Packs that nobody needs and that are too young to be marked: a backup may be about to need them.
     pub young: Sum,
     /// Packs that were marked now.
@@ -146,13 +210,17 @@ impl Repository {
         let _lock = if alone { Some(BackupLock::take(&self.state)?) } else { None };
         let mut pruning = Pruning { repository: self, watch, grace, alone, report: Report::default() };
         let look = Look::new(self, options, watch)?;
-        pruning.describe(&look);
+        let begun = Instant::now();
+        let plan = Plan::new(&pruning, &look, &options.budget)?;
+        pruning.describe(&look, &plan);
         if options.dry_run {
-            pruning.foretell(&look);
+            pruning.foretell(&look, &plan);
             return Ok(pruning.report);
         }
         pruning.bury(&look)?;
-        let marked = pruning.mark(&look)?;
+        let until = options.budget.max_time.and_then(|time| begun.checked_add(time));
+        let moved = pruning.repack(&look, &plan, until)?;
+        let marked = pruning.mark(&look, moved)?;
         if alone && marked {
             pruning.bury(&Look::new(self, options, watch)?)?;
         }
@@ -176,20 +244,21 @@ struct Pruning<'r> {
 }
 
 impl Pruning<'_> {
-    fn describe(&mut self, look: &Look) {
+    fn describe(&mut self, look: &Look, plan: &Plan) {
         let ripe = self.ripe_packs(look);
         let report = &mut self.report;
         report.grace = self.grace;
         report.snapshots = look.snapshots;
         for (id, pack) in &look.packs {
             report.all.add(pack.size);
-            if let Some(live) = look.live.get(id) {
+            if look.is_needed(id) {
                 report.needed.add(pack.size);
-                report.waste += pack.size.saturating_sub(*live);
             }
         }
+        report.waste = plan.waste;
+        report.missing = look.missing;
         for pack in look.marked.iter().filter_map(|id| look.packs.get(id)) {
-            if look.live.contains_key(&pack.id) {
+            if look.is_needed(&pack.id) {
                 report.rescued.add(pack.size);
             } else if !ripe.contains(&pack.id) {
                 report.waiting.add(pack.size);
@@ -198,10 +267,12 @@ impl Pruning<'_> {
     }
 
     /// What a run would do.
-    fn foretell(&mut self, look: &Look) {
+    fn foretell(&mut self, look: &Look, plan: &Plan) {
+        self.report.repacked = plan.packs;
+        self.report.written.bytes = plan.live;
         let ripe = self.ripe_packs(look);
         for id in &ripe {
-            if let Some(pack) = look.packs.get(id).filter(|_| !look.live.contains_key(id)) {
+            if let Some(pack) = look.packs.get(id).filter(|_| !look.is_needed(id)) {
                 self.report.removed.add(pack.size);
             }
         }
@@ -232,19 +303,48 @@ impl Pruning<'_> {
 
     /// The packs that nobody needs, that no tombstone names, and that are old enough.
     fn unneeded<'l>(&mut self, look: &'l Look) -> Vec<&'l ChunkInfo> {
-        let is_needed = |pack: &&ChunkInfo| look.live.contains_key(&pack.id) || look.marked.contains(&pack.id);
-        let unneeded = look.packs.values().filter(|pack| !is_needed(pack));
-        let is_old = |pack: &&ChunkInfo| self.alone || pack.stored.is_some_and(|stored| look.age(stored) >= self.grace);
-        let (old, young): (Vec<_>, Vec<_>) = unneeded.partition(is_old);
+        let is_needed = |pack: &&ChunkInfo| look.is_needed(&pack.id) || look.marked.contains(&pack.id);
+        // Where something is missing, a pack that no index names may be what is left of it.
+        let may_go = |pack: &&ChunkInfo| look.missing == 0 || look.indexed.contains(&pack.id);
+        let unneeded = look.packs.values().filter(|pack| !is_needed(pack)).filter(may_go);
+        let (old, young): (Vec<_>, Vec<_>) = unneeded.partition(|pack| self.has_aged(look, pack));
         for pack in young {
             self.report.young.add(pack.size);
         }
         old
     }
 
-    /// Marks what nobody needs. Whether there was something to mark.
-    fn mark(&mut self, look: &Look) -> Result<bool, RepositoryError> {
-        let unneeded = self.unneeded(look);
+    /// Whether no backup that runs can be about to need a pack for the first time.
+    fn has_aged(&self, look: &Look, pack: &ChunkInfo) -> bool {
+        self.alone || pack.stored.is_some_and(|stored| look.age(stored) >= self.grace)
+    }
+
+    /// Whether a pack may be repacked: it is old enough, and not marked.
+    fn is_old(&self, look: &Look, pack: &ChunkId) -> bool {
+        !look.marked.contains(pack) && look.packs.get(pack).is_some_and(|info| self.has_aged(look, info))
+    }
+
+    /// Repacks what was planned; the packs that are not needed any more then.
+    fn repack<'l>(
+        &mut self,
+        look: &'l Look,
+        plan: &Plan,
+        until: Option<Instant>,
+    ) -> Result<Vec<&'l ChunkInfo>, RepositoryError> {
+        if plan.is_empty() || !self.repository.can_read() {
+            return Ok(Vec::new());
+        }
+        let repacking = Repacking::run(self, look, plan, until)?;
+        let done: Vec<&ChunkInfo> = repacking.done.iter().filter_map(|id| look.packs.get(id)).collect();
+        done.iter().for_each(|pack| self.report.repacked.add(pack.size));
+        self.report.written = repacking.written;
+        Ok(done)
+    }
+
+    /// Marks what nobody needs, and what was repacked. Whether there was something to mark.
+    fn mark<'l>(&mut self, look: &'l Look, moved: Vec<&'l ChunkInfo>) -> Result<bool, RepositoryError> {
+        let mut unneeded = self.unneeded(look);
+        unneeded.extend(moved);
         if unneeded.is_empty() {
             return Ok(false);
         }
@@ -271,27 +371,41 @@ impl Pruning<'_> {
     /// Removes what is marked, still not needed, and has had its grace; the index knows it no more by then.
     fn bury(&mut self, look: &Look) -> Result<(), RepositoryError> {
         let ripe = self.ripe_packs(look);
-        let gone: HashSet<ChunkId> = ripe.into_iter().filter(|id| !look.live.contains_key(id)).collect();
+        let gone: HashSet<ChunkId> = ripe.into_iter().filter(|id| !look.is_needed(id)).collect();
         let doomed: Vec<&ChunkInfo> = gone.iter().filter_map(|id| look.packs.get(id)).collect();
         let superseded = self.merge_indexes(look, &gone)?;
-        if !doomed.is_empty() || !superseded.is_empty() {
+        let writes = !doomed.is_empty() || !superseded.is_empty();
+        if writes {
+            // The indexes of snapshots that other tombstones name are named by this one too, so that those need not stay for them.
+            let indexes: HashSet<ChunkId> =
+                superseded.iter().map(|info| info.id).chain(self.snapshots_without_index(look)).collect();
             self.put(Tombstone {
                 packs: doomed.iter().map(|pack| pack.id).collect(),
                 created: Time::now(),
                 grace: 0,
                 snapshots: None,
-                indexes: (!superseded.is_empty()).then(|| superseded.iter().map(|info| info.id).collect()),
+                indexes: (!indexes.is_empty()).then(|| indexes.into_iter().collect()),
             })?;
         }
-        let settled = self.settled(look)?;
-        self.remove(&superseded.iter().collect::<Vec<_>>(), |report, _| report.indexes_replaced += 1)?;
+        let settled = self.settled(look, writes)?;
+        let superseded: Vec<&ChunkInfo> = superseded.iter().filter(|info| info.label.family() == "index").collect();
+        self.remove(&superseded, |report, _| report.indexes_replaced += 1)?;
         self.remove(&doomed, |report, size| report.removed.add(size))?;
         self.remove(&settled, |_, _| ())
     }
 
-    /// The tombstones that are of no more use. Records of what was forgotten stay; many of them become one.
-    fn settled<'l>(&self, look: &'l Look) -> Result<Vec<&'l ChunkInfo>, RepositoryError> {
-        let settled: Vec<&Known> = look.tombstones.iter().filter(|known| !self.stays(known, look)).collect();
+    /// The snapshots that are there and whose own indexes nobody uses any more.
+    fn snapshots_without_index(&self, look: &Look) -> impl Iterator<Item = ChunkId> {
+        let of_maintainers = look.tombstones.iter().filter(|known| self.repository.is_maintainer(&known.signer));
+        let named = of_maintainers.flat_map(|known| known.tombstone.indexes.iter().flatten().copied());
+        named.filter(|id| look.is_snapshot(id))
+    }
+
+    /// The tombstones that are of no more use. Records of what was forgotten stay; many of them become one. `named_again`: whether the
+    /// snapshots that they name stand in another one.
+    fn settled<'l>(&self, look: &'l Look, named_again: bool) -> Result<Vec<&'l ChunkInfo>, RepositoryError> {
+        let is_settled = |known: &&Known| !self.stays(known, look, named_again);
+        let settled: Vec<&Known> = look.tombstones.iter().filter(is_settled).collect();
         let has_records = |known: &&Known| {
             self.repository.is_maintainer(&known.signer) && known.tombstone.snapshots.iter().flatten().next().is_some()
         };
@@ -308,45 +422,48 @@ impl Pruning<'_> {
 
     /// Whether a tombstone has to stay beside the one that is written now, which names what is going: its grace is not over; or what it
     /// names has just gone, and backups that run have to hear of it.
-    fn stays(&self, known: &Known, look: &Look) -> bool {
+    fn stays(&self, known: &Known, look: &Look, named_again: bool) -> bool {
         let Tombstone { packs, indexes, .. } = &known.tombstone;
         let is_young = look.age(known.since()) < STAYS;
         if !self.repository.is_maintainer(&known.signer) {
-            let is_waiting = |id: &ChunkId| look.packs.contains_key(id) && !look.live.contains_key(id);
+            let is_waiting = |id: &ChunkId| look.packs.contains_key(id) && !look.is_needed(id);
             return is_young || packs.iter().any(is_waiting);
         }
         !self.is_ripe(known, look)
             || is_young && packs.iter().any(|id| !look.packs.contains_key(id))
-            || indexes.iter().flatten().any(|id| look.is_snapshot(id))
+            || !named_again && indexes.iter().flatten().any(|id| look.is_snapshot(id))
     }
 
-    /// Index chunks without the packs that are going; small ones become few big ones. Answers with those that are replaced.
+    /// Index chunks, and indexes of snapshots, without the packs that are going; small index chunks become few big ones. Answers with
+    /// those that are replaced.
     fn merge_indexes(&mut self, look: &Look, gone: &HashSet<ChunkId>) -> Result<Vec<ChunkInfo>, RepositoryError> {
         let mut merging = Merging::new(self.repository, look.listing.looked);
-        let (left, mut candidates): (Vec<&ChunkInfo>, Vec<&ChunkInfo>) =
-            look.listing.indexes.iter().partition(|info| look.superseded.contains(&info.id));
-        let mut replaced: Vec<ChunkInfo> = left.into_iter().cloned().collect();
-        candidates.sort_by_key(|info| std::cmp::Reverse(info.size));
-        let many = candidates.iter().filter(|info| info.size <= SMALL_INDEX).count() > MANY;
-        for info in candidates {
-            self.watch.check()?;
-            // What cannot be used is told by whoever loads the index.
-            let Ok((signer, payload)) = self.repository.signed_payload(info, Context::Index) else { continue };
-            let Ok(payload) = from_cbor::<IndexPayload>(&payload) else { continue };
-            if payload.references.is_some() {
-                let is_old = self.alone || info.stored.is_some_and(|stored| look.age(stored) >= LONGEST);
-                if is_old && !look.pieces.contains(&info.id) {
-                    replaced.push(info.clone());
+        let mut replaced: Vec<ChunkInfo> =
+            look.listing.indexes.iter().filter(|info| look.superseded.contains(&info.id)).cloned().collect();
+        let is_small = |index: &KnownIndex| index.info.size <= SMALL_INDEX && index.info.label.family() == "index";
+        let many = look.indexes.iter().filter(|index| is_small(index) && !index.is_piece).count() > MANY;
+        let mut candidates: Vec<&KnownIndex> = Vec::new();
+        for index in &look.indexes {
+            let names_gone = index.packs.iter().any(|(pack, _)| gone.contains(pack));
+            if index.is_piece {
+                let is_old = self.alone || index.info.stored.is_some_and(|stored| look.age(stored) >= LONGEST);
+                if is_old && !look.pieces.contains(&index.info.id) {
+                    replaced.push(index.info.clone());
                 }
-                continue;
-            }
-            let Ok(records) = payload.records() else { continue };
-            let is_small = many && info.size <= SMALL_INDEX;
-            if is_small || payload.packs.iter().any(|pack| gone.contains(&pack.id)) {
-                merging.take(&signer, &payload.packs, &records, |id| !gone.contains(id))?;
-                replaced.push(info.clone());
+            } else if names_gone || many && is_small(index) {
+                candidates.push(index);
             } else {
-                payload.packs.iter().for_each(|pack| merging.stays(pack));
+                merging.stays(index.packs.iter().map(|(_, hash)| *hash));
+            }
+        }
+        candidates.sort_by_key(|index| std::cmp::Reverse(index.info.size));
+        for index in candidates {
+            self.watch.check()?;
+            let (signer, payload) = self.repository.index_payload(&index.info)?;
+            let Ok(records) = payload.records() else { continue };
+            let matters = |moved: &Moved| look.named.contains(&moved.from) || look.packs.contains_key(&moved.from);
+            if merging.take(&signer, &payload, &records, |id| !gone.contains(id), matters)? {
+                replaced.push(index.info.clone());
             }
         }
         merging.flush()?;

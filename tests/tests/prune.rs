@@ -58,6 +58,40 @@ fn space_is_free_once_snapshots_are_forgotten() {
 }
 
 #[test]
+fn packs_that_are_needed_in_part_are_repacked() {
+    let sandbox = Sandbox::with_repository();
+    for number in 0..40 {
+        Random(number).write_file(&sandbox.source().join(format!("file {number}")), 20_000);
+    }
+    sandbox.back_up();
+    for number in (0..40).filter(|number| number % 4 > 0) {
+        fs::remove_file(sandbox.source().join(format!("file {number}"))).unwrap();
+    }
+    sandbox.back_up();
+    sandbox.obnam(args!["forget", "--keep-last", "1"]).expect(0);
+    let nothing = sandbox.obnam(args!["--json", "prune", "--max-unused", "unlimited"]).expect(0).result();
+    assert!(nothing["waste"].as_u64().unwrap() >= 600_000 && packs(&nothing, "repacked") == 0, "{nothing}");
+    for limit in [["--max-unused", "90%"], ["--max-repack", "100K"], ["--max-time", "0"]] {
+        let result = sandbox.obnam(["--json", "prune"].iter().chain(&limit)).expect(0).result();
+        assert_eq!(packs(&result, "repacked"), 0, "{limit:?}: {result}");
+    }
+    let preview = sandbox.obnam(args!["prune", "-n"]).expect(0).text();
+    assert!(preview.contains("would be repacked"), "{preview}");
+    let before = stored(&sandbox);
+    let text = sandbox.obnam(args!["prune"]).expect(0).text();
+    assert!(text.contains("repacked into"), "{text}");
+    assert!(before - stored(&sandbox) > 500_000, "{before} {}", stored(&sandbox));
+    for _ in 0..2 {
+        sandbox.obnam(args!["check", "--read-data"]).expect(0);
+        sandbox.assert_restores();
+        sandbox.next_machine();
+    }
+    for wrong in [["--max-unused", "much"], ["--max-unused", "101%"], ["--max-repack", "x"], ["--max-time", "soon"]] {
+        sandbox.obnam(["prune"].iter().chain(&wrong)).expect(2).says(&[wrong[0]]);
+    }
+}
+
+#[test]
 fn a_grace_is_kept_where_the_user_wants_one() {
     let sandbox = Sandbox::with_repository();
     with_snapshots(&sandbox, 3);

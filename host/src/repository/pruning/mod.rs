@@ -270,6 +270,7 @@ impl Pruning<'_> {
     fn foretell(&mut self, look: &Look, plan: &Plan) {
         self.report.repacked = plan.packs;
         self.report.written.bytes = plan.live;
+        *(if self.alone { &mut self.report.removed } else { &mut self.report.marked }) = plan.packs;
         let ripe = self.ripe_packs(look);
         for id in &ripe {
             if let Some(pack) = look.packs.get(id).filter(|_| !look.is_needed(id)) {

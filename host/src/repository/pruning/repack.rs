@@ -41,8 +41,10 @@ const PACKS: usize = 64;
 struct Candidate {
     id: ChunkId,
     size: u64,
-    /// Bytes of it that are needed.
+    /// Bytes of its blobs that are needed.
     live: u64,
+    /// And of those that are not.
+    waste: u64,
 }
 
 /// What is to be repacked.
@@ -58,7 +60,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// What is worth repacking within this budget: first the packs with the least in them that is needed.
+    /// What is worth repacking within this budget: first the packs with the largest part that is not needed.
     pub(super) fn new(pruning: &Pruning<'_>, look: &Look, budget: &Budget) -> Result<Self, RepositoryError> {
         let index = pruning.repository.load_index(&look.listing)?;
         let mut candidates = Vec::new();
@@ -70,11 +72,11 @@ impl Plan {
             look,
             |id| look.is_needed(id),
             |source| {
-                let live = source.live();
-                plan.waste += source.waste();
+                let (live, waste) = (source.live(), source.waste());
+                plan.waste += waste;
                 all += source.pack.info.size;
                 if pruning.is_old(look, &source.pack.info.id) {
-                    candidates.push(Candidate { id: source.pack.info.id, size: source.pack.info.size, live });
+                    candidates.push(Candidate { id: source.pack.info.id, size: source.pack.info.size, live, waste });
                 }
                 Ok(())
             },
@@ -89,20 +91,19 @@ impl Plan {
     }
 
     fn choose(&mut self, mut candidates: Vec<Candidate>, allowed: u64, most: u64) {
-        let share = |candidate: &Candidate| candidate.live as f64 / candidate.size.max(1) as f64;
-        candidates.sort_by(|a, b| share(a).total_cmp(&share(b)).then(a.id.cmp(&b.id)));
+        let share = |candidate: &Candidate| candidate.waste as f64 / candidate.size.max(1) as f64;
+        candidates.sort_by(|a, b| share(b).total_cmp(&share(a)).then(a.id.cmp(&b.id)));
         let is_small = |candidate: &&Candidate| candidate.size < SMALL;
         let many_small = candidates.iter().filter(is_small).count() >= MANY;
         let mut waste = self.waste;
         for candidate in &candidates {
-            let unused = candidate.size.saturating_sub(candidate.live);
-            let pays = waste > allowed && unused > candidate.size / 64;
+            let pays = waste > allowed && candidate.waste > candidate.size / 64;
             let wanted = pays || many_small && is_small(&candidate);
             if wanted && self.live + candidate.live <= most {
                 self.chosen.insert(candidate.id);
                 self.packs.add(candidate.size);
                 self.live += candidate.live;
-                waste = waste.saturating_sub(unused);
+                waste = waste.saturating_sub(candidate.waste);
             }
         }
     }

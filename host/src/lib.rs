@@ -35,6 +35,7 @@ pub mod problem;
 pub mod repository;
 pub mod restore;
 pub mod retention;
+pub mod rewrite;
 pub mod select;
 mod size;
 pub mod stats;

@@ -10,7 +10,7 @@ use crate::format::content::Content;
 use crate::format::index::{IndexPayload, RECORD_SIZE};
 use crate::format::references::{Encoded, Reference, ReferencePiece, References, cut};
 use crate::format::signed::Context;
-use crate::format::snapshot::{Origin, RawPath, Snapshot, Statistics};
+use crate::format::snapshot::{Origin, RawPath, Rewritten, Snapshot, Statistics};
 use crate::format::{Time, to_cbor};
 use crate::local::seen::Seen;
 use crate::repository::metadata::SnapshotInfo;
@@ -39,8 +39,8 @@ impl Chain {
         let own = || snapshots.iter().filter(|info| info.snapshot.client == tag);
         let rank = |info: &&SnapshotInfo| (info.snapshot.sequence, info.snapshot.started);
         let last = own().max_by_key(rank);
-        // Copies come in between, and have nothing to do with it.
-        let backup = own().filter(|info| info.snapshot.origin.is_none()).max_by_key(rank);
+        // Others come in between, and have nothing to do with it.
+        let backup = own().filter(|info| info.snapshot.is_backup()).max_by_key(rank);
         let seen = Seen::load(repository.state_dir())?;
         let remembered = seen.snapshots.get(&tag.to_string()).map_or(0, |seen| seen.sequence);
         Ok(Chain {
@@ -75,6 +75,8 @@ pub struct Description {
     pub partial: bool,
     /// What it is a copy of.
     pub origin: Option<Origin>,
+    /// What it was made from.
+    pub rewritten: Option<Rewritten>,
 }
 
 /// Commits what has been stored so far; `None` if packs that it relies on have been marked for removal meanwhile, or if it
@@ -108,8 +110,7 @@ pub fn commit(
     let references = write_references(repository, &references, &chain.pieces)?;
     let sequence = chain.sequence.saturating_add(1);
     let described = describe();
-    let replaces = chain.partial.filter(|_| described.origin.is_none());
-    let snapshot = Snapshot {
+    let mut snapshot = Snapshot {
         client: tag,
         sequence,
         previous: chain.last,
@@ -125,10 +126,14 @@ pub fn commit(
         references,
         index,
         partial: described.partial.then_some(true),
-        replaces,
+        replaces: None,
         program: PROGRAM.into(),
         origin: described.origin,
+        rewritten: described.rewritten,
     };
+    if snapshot.is_backup() {
+        snapshot.replaces = chain.partial;
+    }
     if looked.elapsed() > FRESH {
         return Ok(None);
     }
@@ -147,9 +152,9 @@ pub fn commit(
     }
     *chain = Chain {
         last: Some(stored.id),
-        partial: match (&snapshot.origin, described.partial) {
-            (Some(_), _) => chain.partial,
-            (None, partial) => partial.then_some(stored.id),
+        partial: match snapshot.is_backup() {
+            true => described.partial.then_some(stored.id),
+            false => chain.partial,
         },
         sequence,
         pieces: snapshot.references.pieces.clone().unwrap_or_default(),

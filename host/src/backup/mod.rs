@@ -34,6 +34,7 @@ pub(crate) mod upload;
 mod walk;
 pub(crate) mod writer;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -46,6 +47,7 @@ use counters::{Counters, Current};
 use previous::{Previous, StateWriter};
 use roots::Roots;
 use scout::Scout;
+use session::Known;
 use stream::Stream;
 use upload::Uploads;
 use walk::Sink;
@@ -206,6 +208,7 @@ impl Shared<'_> {
             statistics: statistics(&self.watch.counters, self.watch.problems.all().len()),
             partial,
             origin: None,
+            rewritten: None,
         })
     }
 }
@@ -267,6 +270,7 @@ fn prepare<'a>(
     let index = repository.load_index(listing)?;
     let _ = watch.expected.set(expected(repository, snapshots, options));
     let previous = Previous::find(repository, &index, snapshots, options)?;
+    let known = Known { index, gone: &repository.buried(listing).packs, originals: &HashSet::new(), looked };
     let keys = repository.sealing_keys();
     let parameters = &repository.roster.parameters;
     let malformed = |why| RepositoryError::Malformed { what: "the repository's parameters".into(), why };
@@ -274,12 +278,7 @@ fn prepare<'a>(
         repository,
         options,
         watch,
-        writer: Writer::new(
-            repository,
-            (index, &repository.buried(listing).packs, looked),
-            &watch.counters,
-            &watch.stop,
-        )?,
+        writer: Writer::new(repository, known, &watch.counters, &watch.stop)?,
         chunker: KeyedGear::new(&keys.chunker, parameters).map_err(malformed)?,
         previous,
         state: StateWriter::create(repository, options, started)?,
@@ -295,7 +294,7 @@ fn expected(repository: &Repository, snapshots: &[SnapshotInfo], options: &Optio
     let same = |info: &&SnapshotInfo| {
         info.snapshot.client == repository.client.tag && !info.is_partial() && info.snapshot.paths == paths
     };
-    let last = snapshots.iter().filter(same).max_by_key(|info| info.snapshot.sequence);
+    let last = snapshots.iter().filter(same).max_by_key(|info| (info.snapshot.started, info.snapshot.sequence));
     last.map(|info| info.snapshot.statistics.bytes)
 }
 

@@ -150,7 +150,9 @@ impl Previous {
             return Ok(kept);
         }
         let own = snapshots.iter().filter(|info| info.snapshot.client == repository.client.tag && !info.is_partial());
-        let last = own.max_by_key(|info| (info.snapshot.paths == options.paths(), info.snapshot.sequence));
+        // By their times: copies, and what was made from others, are older than their numbers say.
+        let rank = |info: &&SnapshotInfo| (info.snapshot.started, info.snapshot.sequence);
+        let last = own.max_by_key(|info| (info.snapshot.paths == options.paths(), rank(info)));
         let Some(last) = last.filter(|_| kept.0.is_empty() && repository.can_read()) else { return Ok(kept) };
         let snapshot = &last.snapshot;
         let state = StateWriter::create(repository, options, snapshot.started)?;

@@ -22,7 +22,7 @@ use crate::format::references::Reference;
 use crate::format::signed::Context;
 use crate::format::to_cbor;
 use crate::index::run::{Run, Segment, merge};
-use crate::index::{Index, contents};
+use crate::index::{Index, IndexedPack, contents};
 use crate::repository::{Repository, RepositoryError, pruning, tagged};
 
 use super::journal::Journal;
@@ -43,11 +43,33 @@ pub enum Claim {
     Present,
 }
 
+/// What is known of the repository when a session begins.
+pub struct Known<'k> {
+    /// The index.
+    pub index: Index,
+    /// Packs that do not count: they have tombstones, or are lost.
+    pub gone: &'k HashSet<ChunkId>,
+    /// Packs that a snapshot needs which another one is made from.
+    pub originals: &'k HashSet<ChunkId>,
+    /// When index and tombstones were listed.
+    pub looked: Moment,
+}
+
+/// Whether blobs in a pack count as there; what is better is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Standing {
+    is_there: bool,
+    /// The snapshot that another one is made from needs it.
+    is_original: bool,
+    /// This client relies on who made it.
+    is_trusted: bool,
+}
+
 /// A run, with what this backup may use and has used of it.
 struct UsedRun {
     run: Arc<Run>,
     /// For each pack: whether it may be relied on.
-    usable: Vec<bool>,
+    standing: Vec<Standing>,
     /// For each record, a bit: whether this backup needs it.
     used: Vec<AtomicU64>,
     /// For each pack: bytes that this backup needs.
@@ -55,28 +77,39 @@ struct UsedRun {
 }
 
 impl UsedRun {
-    fn new(run: Arc<Run>, may_use: impl Fn(&crate::index::IndexedPack) -> bool) -> Result<Self, RepositoryError> {
-        let mut usable = Vec::with_capacity(run.pack_count() as usize);
+    fn new(run: Arc<Run>, judge: impl Fn(&IndexedPack) -> Standing) -> Result<Self, RepositoryError> {
+        let mut standing = Vec::with_capacity(run.pack_count() as usize);
         for place in 0..run.pack_count() {
-            usable.push(may_use(&run.pack(place)?));
+            standing.push(judge(&run.pack(place)?));
         }
         let zeros = |count: usize| std::iter::repeat_with(AtomicU64::default).take(count).collect::<Vec<_>>();
-        Ok(UsedRun { used: zeros(run.len().div_ceil(64)), live: zeros(usable.len()), usable, run })
+        Ok(UsedRun { used: zeros(run.len().div_ceil(64)), live: zeros(standing.len()), standing, run })
     }
 
     /// Takes the blob from this run, if it is there in a pack that may be relied on.
     fn take(&self, id: &BlobId) -> bool {
-        for place in self.run.find(id) {
-            let record = self.run.record(place);
-            if self.usable[record.pack as usize] {
-                let bit = 1 << (place % 64);
-                if self.used[place / 64].fetch_or(bit, Ordering::Relaxed) & bit == 0 {
-                    self.live[record.pack as usize].fetch_add(record.place.stored.into(), Ordering::Relaxed);
-                }
-                return true;
-            }
+        let is_usable = |place: &usize| {
+            let standing = self.standing(*place);
+            standing.is_there && standing.is_trusted
+        };
+        match self.run.find(id).find(is_usable) {
+            Some(place) => self.use_up(place),
+            None => return false,
         }
-        false
+        true
+    }
+
+    /// The standing of the pack of a record.
+    fn standing(&self, place: usize) -> Standing {
+        self.standing[self.run.record(place).pack as usize]
+    }
+
+    /// Takes note that this record is needed.
+    fn use_up(&self, place: usize) {
+        let (record, bit) = (self.run.record(place), 1 << (place % 64));
+        if self.used[place / 64].fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            self.live[record.pack as usize].fetch_add(record.place.stored.into(), Ordering::Relaxed);
+        }
     }
 
     fn is_used(&self, place: usize) -> bool {
@@ -136,16 +169,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that may rely on the packs in the index that trusted members have made, but not on these.
-    pub fn new(
-        repository: &Repository,
-        index: Index,
-        tombstoned: &HashSet<ChunkId>,
-        looked: Moment,
-    ) -> Result<Self, RepositoryError> {
+    /// A session that may rely on the packs in the index that trusted members have made, but not on those that are gone.
+    pub fn new(repository: &Repository, known: Known<'_>) -> Result<Self, RepositoryError> {
+        let Known { index, gone, originals, looked } = known;
         let (me, roster) = (repository.member(), &repository.roster);
         let keys = repository.sealing_keys();
-        let may_use = |pack: &crate::index::IndexedPack| {
+        let judge = |pack: &IndexedPack| {
             let trusted = roster.relies(me, &pack.signer, &pack.info.writer);
             let header = crate::format::header::Header::parse(&pack.info.header);
             // Of the group's key sets those that give blobs the same names.
@@ -153,9 +182,13 @@ impl Session {
                 let sealed = repository.keys_of(&header.key_id, header.epoch);
                 header.key_id == keys.group && sealed.is_some_and(|sealed| sealed.names_alike(keys))
             });
-            trusted && named_alike && !tombstoned.contains(&pack.info.id)
+            Standing {
+                is_there: !gone.contains(&pack.info.id),
+                is_original: originals.contains(&pack.info.id),
+                is_trusted: trusted && named_alike,
+            }
         };
-        let runs = index.runs.into_iter().map(|run| UsedRun::new(run, may_use)).collect::<Result<_, _>>()?;
+        let runs = index.runs.into_iter().map(|run| UsedRun::new(run, judge)).collect::<Result<_, _>>()?;
         Ok(Session {
             tag: repository.client.tag,
             looked,
@@ -181,6 +214,17 @@ impl Session {
     pub fn is_present(&self, id: &BlobId) -> bool {
         let known = self.runs.read().expect("no panic while the lock is held").iter().any(|run| run.take(id));
         known || self.shard(id).lock().expect("no panic while the lock is held").contains(id)
+    }
+
+    /// Notes that a blob is needed which was in the repository before: best in a pack that the original needs, where somebody relied
+    /// on it before, then in one that this client relies on, then in any. Whether it is there.
+    pub fn refer(&self, id: &BlobId) -> bool {
+        let runs = self.runs.read().expect("no panic while the lock is held");
+        let places = runs.iter().flat_map(|used| used.run.find(id).map(move |place| (used, place)));
+        let best = places.filter(|(used, place)| used.standing(*place).is_there);
+        let Some((used, place)) = best.max_by_key(|(used, place)| used.standing(*place)) else { return false };
+        used.use_up(place);
+        true
     }
 
     /// Takes on a blob, unless it is in the repository or taken on already.
@@ -244,7 +288,8 @@ impl Session {
         let segment = segment(self.tag, payload, Some(chunk))?;
         let path = self.scratch.path().join(format!("{}.run", hex::encode(crate::crypto::random::<8>())));
         let run = merge(&[&segment], self.scratch.path(), &path)?;
-        let used = UsedRun::new(run, |_| true)?;
+        let mine = Standing { is_there: true, is_original: false, is_trusted: true };
+        let used = UsedRun::new(run, |_| mine)?;
         self.runs.write().expect("no panic while the lock is held").push(used);
         for record in &segment.records {
             self.shard(&record.place.id).lock().expect("no panic while the lock is held").remove(&record.place.id);

@@ -1,19 +1,15 @@
 //! What fills a repository: the session that knows what is there, the packers, and the first failure that ends it all.
 //! A backup has one, and so has whoever else makes snapshots, such as [`crate::copy`].
 
-use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::counters::Counters;
 use super::packer::{Packer, Packers};
-use super::session::{Claim, Session};
+use super::session::{Claim, Known, Session};
 use super::upload::UploadSender;
-use crate::chunk::ChunkId;
-use crate::clock::Moment;
 use crate::format::blob::{BlobHasher, BlobKind};
 use crate::format::content::Item;
-use crate::index::Index;
 use crate::repository::{Repository, RepositoryError};
 
 /// See the head of this module.
@@ -35,17 +31,16 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// A writer that may rely on what this index says, which was asked for at this moment, but not on packs with tombstones. It ends
-    /// when `stop` is set.
+    /// A writer that may rely on what is known. It ends when `stop` is set.
     pub fn new(
         repository: &'a Repository,
-        (index, tombstoned, looked): (Index, &HashSet<ChunkId>, Moment),
+        known: Known<'_>,
         counters: &'a Counters,
         stop: &'a AtomicBool,
     ) -> Result<Self, RepositoryError> {
         Ok(Writer {
             repository,
-            session: Session::new(repository, index, tombstoned, looked)?,
+            session: Session::new(repository, known)?,
             hasher: BlobHasher::new(&repository.sealing_keys().blob_id),
             packers: Packers::new(&repository.roster.parameters),
             counters,

@@ -23,7 +23,7 @@ pub fn run(global: &Global, _: &Arguments, output: &mut Output) -> Result<u8, Fa
     let listing = repository.listing()?;
     let snapshots = repository.snapshots(&listing)?;
     let chains = chains(&snapshots, &repository.buried(&listing).forgotten);
-    let doubts = doubtful(&snapshots);
+    let doubts = doubtful(&repository, &snapshots);
     let mut errors: Vec<String> = Vec::new();
     for (client, chain) in &chains {
         let name = name_of(&repository, client);

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::filter::Filter;
 use super::output::{Output, count, printable};
-use super::snapshots::client_name;
 use super::{Failure, Global, exit};
 use crate::chunk::ChunkId;
 use crate::config::profile::Setting;
@@ -221,7 +220,8 @@ impl Group<'_> {
 
     fn show(&self, repository: &Repository, output: &mut Output) -> Result<(), Failure> {
         let Some((first, _)) = self.snapshots.first() else { return Ok(()) };
-        let own = || client_name(repository, first).cloned().unwrap_or_else(|| first.snapshot.client.to_string());
+        let of = repository.place(first).client;
+        let own = || repository.roster.member(&of).map_or_else(|| of.to_string(), |member| member.name.clone());
         let client = first.snapshot.origin.as_ref().map_or_else(own, |origin| format!("{} (copied)", origin.client));
         let paths: Vec<_> = first.snapshot.paths.iter().map(|path| printable(&path.0)).collect();
         let text = |text: &str| printable(text.as_bytes());
@@ -255,17 +255,23 @@ fn by_policy<'s>(
     snapshots: &'s [SnapshotInfo],
 ) -> Vec<Group<'s>> {
     let newest = Repository::newest_of_clients(snapshots);
-    let doubtful = doubtful(snapshots);
+    let doubtful = doubtful(repository, snapshots);
     let mut groups: BTreeMap<Key, Vec<&SnapshotInfo>> = BTreeMap::new();
     for info in snapshots.iter().filter(|info| !info.forgotten && arguments.filter.passes(repository, info)) {
-        groups.entry(key_of(info, &arguments.group_by)).or_default().push(info);
+        groups.entry(key_of(repository, info, &arguments.group_by)).or_default().push(info);
     }
     let decided = groups.into_values().map(|mut group| {
-        group.sort_by_key(|info| info.snapshot.sequence);
-        let candidates: Vec<Candidate> = group.iter().map(|info| candidate(info, &doubtful)).collect();
+        group.sort_by_key(|info| repository.place(info));
+        // What was made from a snapshot is kept as long as that one, and the other way round.
+        let lines: Vec<&[&SnapshotInfo]> =
+            group.chunk_by(|one, other| repository.place(one).first == repository.place(other).first).collect();
+        let candidates: Vec<Candidate> = lines.iter().map(|line| candidate(line, &doubtful)).collect();
         let reasons = decide(policy, &candidates);
-        let snapshots = group.into_iter().zip(reasons).map(|(info, reasons)| {
-            let mut reasons: Vec<String> = reasons.iter().map(Reason::to_string).collect();
+        let snapshots = lines.iter().zip(reasons).flat_map(|(line, reasons)| {
+            let reasons: Vec<String> = reasons.iter().map(Reason::to_string).collect();
+            line.iter().map(move |info| (*info, reasons.clone()))
+        });
+        let snapshots = snapshots.map(|(info, mut reasons)| {
             if reasons.is_empty() && newest.contains(&info.id) {
                 reasons.push("newest of its client".into());
             }
@@ -282,12 +288,12 @@ type Key = (Author, Option<String>, Option<Vec<Vec<u8>>>, Option<Vec<String>>);
 /// Whose history a snapshot belongs to: a client's, or what a client copies of one client of another repository.
 type Author = (WriterTag, Option<(ChunkId, String)>);
 
-fn author(info: &SnapshotInfo) -> Author {
+fn author(repository: &Repository, info: &SnapshotInfo) -> Author {
     let origin = info.snapshot.origin.as_ref();
-    (info.snapshot.client, origin.map(|origin| (origin.repository, origin.client.clone())))
+    (repository.place(info).client, origin.map(|origin| (origin.repository, origin.client.clone())))
 }
 
-fn key_of(info: &SnapshotInfo, what: &[GroupBy]) -> Key {
+fn key_of(repository: &Repository, info: &SnapshotInfo, what: &[GroupBy]) -> Key {
     let snapshot = &info.snapshot;
     let sorted = || {
         let mut tags = info.tags.clone();
@@ -295,7 +301,7 @@ fn key_of(info: &SnapshotInfo, what: &[GroupBy]) -> Key {
         tags
     };
     (
-        author(info),
+        author(repository, info),
         what.contains(&GroupBy::Host).then(|| snapshot.host.clone()),
         what.contains(&GroupBy::Paths).then(|| snapshot.paths.iter().map(|path| path.0.to_vec()).collect()),
         what.contains(&GroupBy::Tags).then(sorted),
@@ -307,14 +313,14 @@ fn timestamp(time: Time) -> Timestamp {
 }
 
 /// The snapshots whose times cannot be right, among all of their clients.
-pub(super) fn doubtful(snapshots: &[SnapshotInfo]) -> BTreeMap<ChunkId, Doubt> {
+pub(super) fn doubtful(repository: &Repository, snapshots: &[SnapshotInfo]) -> BTreeMap<ChunkId, Doubt> {
     let mut clients: BTreeMap<Author, Vec<&SnapshotInfo>> = BTreeMap::new();
     for info in snapshots {
-        clients.entry(author(info)).or_default().push(info);
+        clients.entry(author(repository, info)).or_default().push(info);
     }
     let mut doubtful = BTreeMap::new();
     for mut chain in clients.into_values() {
-        chain.sort_by_key(|info| info.snapshot.sequence);
+        chain.sort_by_key(|info| repository.place(info));
         let claim = |info: &&SnapshotInfo| Claim {
             started: timestamp(info.snapshot.started),
             stored: info.stored.and_then(|time| Timestamp::try_from(time).ok()),
@@ -326,13 +332,14 @@ pub(super) fn doubtful(snapshots: &[SnapshotInfo]) -> BTreeMap<ChunkId, Doubt> {
     doubtful
 }
 
-fn candidate(info: &SnapshotInfo, doubtful: &BTreeMap<ChunkId, Doubt>) -> Candidate {
+/// A snapshot, and what was made from it.
+fn candidate(line: &[&SnapshotInfo], doubtful: &BTreeMap<ChunkId, Doubt>) -> Candidate {
     Candidate {
-        time: timestamp(info.snapshot.started).to_zoned(TimeZone::system()),
-        tags: info.tags.clone(),
-        id: info.id.to_string(),
-        partial: info.is_partial(),
-        doubt: doubtful.get(&info.id).copied(),
+        time: timestamp(line[0].snapshot.started).to_zoned(TimeZone::system()),
+        tags: line.iter().flat_map(|info| info.tags.clone()).collect(),
+        ids: line.iter().map(|info| info.id.to_string()).collect(),
+        partial: line[0].is_partial(),
+        doubt: line.iter().find_map(|info| doubtful.get(&info.id).copied()),
     }
 }
 
@@ -372,8 +379,8 @@ fn in_json(repository: &Repository, arguments: &Arguments, groups: &[Group<'_>],
         let first = group.snapshots.first().map(|(info, _)| *info);
         json!({
             "client": first.map(|info| json!({
-                "tag": info.snapshot.client.to_string(),
-                "name": client_name(repository, info),
+                "tag": repository.place(info).client.to_string(),
+                "name": repository.roster.member(&repository.place(info).client).map(|member| &member.name),
             })),
             "snapshots": group.snapshots.iter().map(snapshot).collect::<Vec<_>>(),
         })

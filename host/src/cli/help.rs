@@ -13,7 +13,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Look", &["snapshots", "ls", "find", "diff", "stats", "status"]),
     (
         "Keep in order",
-        &["copy", "check", "audit", "tag", "forget", "prune", "repair", "client", "credential", "chunks"],
+        &["copy", "check", "audit", "tag", "forget", "rewrite", "prune", "repair", "client", "credential", "chunks"],
     ),
     ("This program", &["config", "plugin", "version", "completions", "man"]),
 ];

@@ -33,6 +33,7 @@ mod progress;
 mod prune;
 mod repair;
 mod restore;
+mod rewrite;
 mod select;
 mod settings;
 mod sheet;
@@ -171,6 +172,7 @@ enum Command {
     Tag(tag::Arguments),
     Copy(Box<copy::Arguments>),
     Forget(Box<forget::Arguments>),
+    Rewrite(rewrite::Arguments),
     Prune(prune::Arguments),
     Repair(repair::Arguments),
     Ls(ls::Arguments),
@@ -203,6 +205,7 @@ impl Command {
             Command::Tag(_) => "tag",
             Command::Copy(_) => "copy",
             Command::Forget(_) => "forget",
+            Command::Rewrite(_) => "rewrite",
             Command::Prune(_) => "prune",
             Command::Repair(_) => "repair index",
             Command::Ls(_) => "ls",
@@ -267,6 +270,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Tag(arguments) => tag::run(global, arguments, output),
         Command::Copy(arguments) => copy::run(global, arguments, output),
         Command::Forget(arguments) => forget::run(global, arguments, output),
+        Command::Rewrite(arguments) => rewrite::run(global, arguments, output),
         Command::Prune(arguments) => prune::run(global, arguments, output),
         Command::Repair(arguments) => repair::run(global, arguments, output),
         Command::Ls(arguments) => ls::run(global, arguments, output),

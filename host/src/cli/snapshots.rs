@@ -58,6 +58,13 @@ pub fn to_json(repository: &Repository, info: &SnapshotInfo) -> Value {
             "client": origin.client,
         });
     }
+    if let Some(first) = &snapshot.rewritten {
+        value["rewritten"] = json!({
+            "snapshot": first.snapshot.to_string(),
+            "client": first.client.to_string(),
+            "sequence": first.sequence,
+        });
+    }
     if info.tags != snapshot.tags {
         value["original_tags"] = json!(snapshot.tags);
     }
@@ -113,6 +120,7 @@ fn table(snapshots: &[SnapshotInfo], output: &mut Output) -> Result<(), Failure>
             match info {
                 info if info.forgotten => " (forgotten)",
                 info if info.is_partial() => " (partial)",
+                _ if snapshot.rewritten.is_some() => " (rewritten)",
                 _ => "",
             }
         ))?;

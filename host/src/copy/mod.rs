@@ -28,6 +28,7 @@ use transfer::Transfer;
 use crate::backup::commit::{Chain, Description, commit};
 use crate::backup::counters::{Counter, Counters};
 use crate::backup::journal;
+use crate::backup::session::Known;
 use crate::backup::upload::Uploads;
 use crate::backup::writer::Writer;
 use crate::chunk::ChunkId;
@@ -97,13 +98,15 @@ pub struct Estimate {
     pub stored_bytes: u64,
 }
 
-/// What a snapshot is a copy of; for one that is none, itself. What a member says that this client does not trust does not
-/// count, nor what anybody says of the repository that it is in.
+/// What a snapshot is a copy of; for one that is none, or lacks files of what was copied, itself. What a member says that this
+/// client does not trust does not count, nor what anybody says of the repository that it is in.
 pub fn origin(repository: &Repository, info: &SnapshotInfo) -> Origin {
     let member = repository.roster.member(&info.snapshot.client);
     let trusted = member.is_some_and(|member| repository.member().trusts(member));
     match &info.snapshot.origin {
-        Some(origin) if trusted && origin.repository != repository.id => origin.clone(),
+        Some(origin) if trusted && origin.repository != repository.id && info.snapshot.rewritten.is_none() => {
+            origin.clone()
+        }
         _ => Origin {
             repository: repository.id,
             snapshot: info.id,
@@ -241,7 +244,8 @@ impl<'a> Copier<'a> {
         let looked = Moment::now();
         let listing = self.target.listing()?;
         let index = self.target.load_index(&listing)?;
-        let known = (index, &self.target.buried(&listing).packs, looked);
+        let (gone, originals) = (&self.target.buried(&listing).packs, &HashSet::new());
+        let known = Known { index, gone, originals, looked };
         Writer::new(self.target, known, &self.watch.counters, &self.watch.stop)
     }
 
@@ -269,6 +273,7 @@ impl<'a> Copier<'a> {
             statistics: snapshot.statistics,
             partial: info.is_partial(),
             origin: Some(origin(self.source, info)),
+            rewritten: None,
         })?;
         let outcome = committed.ok_or(Fault::Again)?;
         writer.session.end();

@@ -110,6 +110,16 @@ pub struct Snapshot {
     /// What it is a copy of.
     #[n(17)]
     pub origin: Option<Origin>,
+    /// What it was made from.
+    #[n(18)]
+    pub rewritten: Option<Rewritten>,
+}
+
+impl Snapshot {
+    /// Whether it was made by a backup, and is neither a copy nor made from another snapshot.
+    pub fn is_backup(&self) -> bool {
+        self.origin.is_none() && self.rewritten.is_none()
+    }
 }
 
 /// A snapshot of another repository.
@@ -125,6 +135,21 @@ pub struct Origin {
     /// The name of the client that made it.
     #[n(2)]
     pub client: String,
+}
+
+/// A snapshot of this repository that another one was made from. What is made from such a one repeats it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Rewritten {
+    /// Its id.
+    #[n(0)]
+    pub snapshot: ChunkId,
+    /// Who made it.
+    #[n(1)]
+    pub client: WriterTag,
+    /// Its number.
+    #[n(2)]
+    pub sequence: u64,
 }
 
 #[cfg(test)]
@@ -156,6 +181,11 @@ mod tests {
                 repository: ChunkId::from_bytes([4; 32]),
                 snapshot: ChunkId::from_bytes([5; 32]),
                 client: "desk".into(),
+            }),
+            rewritten: Some(Rewritten {
+                snapshot: ChunkId::from_bytes([6; 32]),
+                client: WriterTag([7; 8]),
+                sequence: 3,
             }),
         };
         assert_eq!(from_cbor::<Snapshot>(&to_cbor(&snapshot)), Ok(snapshot));

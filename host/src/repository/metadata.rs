@@ -173,7 +173,9 @@ impl Repository {
         let replaces: HashSet<(WriterTag, ChunkId)> =
             snapshots.iter().filter_map(|info| Some((info.snapshot.client, info.snapshot.replaces?))).collect();
         for info in &mut snapshots {
-            info.replaced = info.is_partial() && replaces.contains(&(info.snapshot.client, info.id));
+            let rewritten = info.snapshot.rewritten.as_ref();
+            let whole = rewritten.map_or((info.snapshot.client, info.id), |first| (first.client, first.snapshot));
+            info.replaced = info.is_partial() && replaces.contains(&whole);
             info.forgotten = forgotten.contains_key(&info.id);
         }
         self.apply_notes(&listing.notes, &mut snapshots);
@@ -301,10 +303,10 @@ impl Repository {
         if name == "latest" {
             let whole = || snapshots.iter().filter(|info| !info.is_partial() && !info.forgotten);
             let own = || whole().filter(|info| info.snapshot.client == self.client.tag);
-            let backup = own().filter(|info| info.snapshot.origin.is_none()).max_by_key(|info| info.snapshot.sequence);
-            // The numbers of copies say when they were copied.
-            let copy = own().filter(|info| info.snapshot.origin.is_some());
-            return copy
+            let backup = own().filter(|info| info.snapshot.is_backup()).max_by_key(|info| info.snapshot.sequence);
+            // The numbers of the others say when they were copied, or made from something older.
+            let others = own().filter(|info| !info.snapshot.is_backup());
+            return others
                 .chain(backup)
                 .max_by_key(|info| info.snapshot.started)
                 .or_else(|| whole().max_by_key(|info| info.snapshot.started))

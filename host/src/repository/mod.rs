@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod entries;
 pub mod forgetting;
 pub mod init;
+pub mod lineage;
 mod merging;
 pub mod metadata;
 pub mod notes;

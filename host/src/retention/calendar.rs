@@ -35,7 +35,7 @@ pub fn simulate(policy: &Policy, first: Zoned, last: &Zoned, interval: Span) -> 
     let mut next = Some(first);
     while let Some(time) = next.filter(|time| time <= last) {
         next = time.checked_add(interval).ok().filter(|later| *later > time);
-        let candidate = Candidate { time, tags: Vec::new(), id: String::new(), partial: false, doubt: None };
+        let candidate = Candidate { time, tags: Vec::new(), ids: Vec::new(), partial: false, doubt: None };
         group.push(candidate);
         made += 1;
         reasons = decide(policy, &group);

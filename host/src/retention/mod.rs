@@ -27,8 +27,8 @@ pub struct Candidate {
     pub time: Zoned,
     /// The tags in force.
     pub tags: Vec<String>,
-    /// Its id, in hexadecimal.
-    pub id: String,
+    /// Its ids, in hexadecimal: its own, and those of what was made from it.
+    pub ids: Vec<String>,
     /// Whether it is of a backup that did not end. Such a one never stands for another; it is kept until a whole one came after it.
     pub partial: bool,
     /// Why its time cannot be right.
@@ -104,7 +104,8 @@ fn own_reasons(policy: &Policy, candidate: &Candidate) -> Vec<Reason> {
     reasons.extend(candidate.doubt.map(Reason::Doubtful));
     let tag = candidate.tags.iter().find(|tag| policy.tags.contains(tag));
     reasons.extend(tag.cloned().map(Reason::Tag));
-    let is_named = policy.ids.iter().any(|id| !id.is_empty() && candidate.id.starts_with(id.as_str()));
+    let is_called = |id: &String| !id.is_empty() && candidate.ids.iter().any(|own| own.starts_with(id.as_str()));
+    let is_named = policy.ids.iter().any(is_called);
     reasons.extend(is_named.then_some(Reason::Id));
     reasons
 }
@@ -164,7 +165,7 @@ mod tests {
     use super::*;
 
     fn at(time: Zoned) -> Candidate {
-        Candidate { time, tags: vec![], id: "ab".repeat(32), partial: false, doubt: None }
+        Candidate { time, tags: vec![], ids: vec!["ab".repeat(32)], partial: false, doubt: None }
     }
 
     /// One snapshot a day at noon, for so many days up to 2026-11-21.
@@ -213,7 +214,7 @@ mod tests {
     fn tags_and_ids_are_kept() {
         let mut week = daily(7);
         week[1].tags = vec!["x".into(), "keep".into()];
-        week[2].id = "00ff".repeat(16);
+        week[2].ids.push("00ff".repeat(16));
         let policy = policy(&[("last", "1"), ("tag", "keep"), ("id", "00ff")]);
         assert_eq!(kept(&policy, &week), ["2026-11-16", "2026-11-17", "2026-11-21"]);
     }

@@ -1,6 +1,7 @@
 //! Status: when each source was last backed up, from snapshots alone. [`metrics`] writes the same for Prometheus.
 //!
-//! A source is what a client backs up of a machine: the same paths. Copies count for the client that made their origin.
+//! A source is what a client backs up of a machine: the same paths. Copies count for the client that made their origin, and what a
+//! maintainer has made from a snapshot counts as that one.
 
 pub mod metrics;
 
@@ -54,12 +55,12 @@ impl Good {
 
 type Key = (String, Option<WriterTag>, Option<ChunkId>, String, Vec<Vec<u8>>);
 
-fn key(client: &str, info: &SnapshotInfo) -> Key {
+fn key((client, tag): &(String, WriterTag), info: &SnapshotInfo) -> Key {
     let snapshot = &info.snapshot;
     let paths = snapshot.paths.iter().map(|path| path.0.clone()).collect();
     let (client, tag, origin) = match &snapshot.origin {
         Some(Origin { repository, client, .. }) => (client.clone(), None, Some(*repository)),
-        None => (client.to_owned(), Some(snapshot.client), None),
+        None => (client.clone(), Some(*tag), None),
     };
     (client, tag, origin, snapshot.host.clone(), paths)
 }
@@ -82,14 +83,15 @@ pub fn sources<'s>(
     snapshots: impl IntoIterator<Item = &'s SnapshotInfo>,
     now: Time,
 ) -> Vec<Source> {
-    let name = |info: &SnapshotInfo| {
-        let member = repository.roster.member(&info.snapshot.client);
-        member.map_or_else(|| info.snapshot.client.to_string(), |member| member.name.clone())
+    let client = |info: &SnapshotInfo| {
+        let tag = repository.place(info).client;
+        let member = repository.roster.member(&tag);
+        (member.map_or_else(|| tag.to_string(), |member| member.name.clone()), tag)
     };
-    group(snapshots.into_iter().map(|info| (name(info), info)), now)
+    group(snapshots.into_iter().map(|info| (client(info), info)), now)
 }
 
-fn group<'s>(snapshots: impl Iterator<Item = (String, &'s SnapshotInfo)>, now: Time) -> Vec<Source> {
+fn group<'s>(snapshots: impl Iterator<Item = ((String, WriterTag), &'s SnapshotInfo)>, now: Time) -> Vec<Source> {
     let mut sources: BTreeMap<Key, Option<Good>> = BTreeMap::new();
     for (client, info) in snapshots {
         let last = sources.entry(key(&client, info)).or_default();
@@ -143,6 +145,7 @@ mod tests {
             replaces: None,
             program: "test".into(),
             origin: None,
+            rewritten: None,
         };
         SnapshotInfo {
             id: ChunkId::from_bytes([number; 32]),
@@ -156,7 +159,8 @@ mod tests {
     }
 
     fn last(snapshots: &[SnapshotInfo]) -> Vec<(String, Option<(u64, i64)>)> {
-        let sources = group(snapshots.iter().map(|info| ("me".to_owned(), info)), NOW);
+        let me = || ("me".to_owned(), WriterTag([1; 8]));
+        let sources = group(snapshots.iter().map(|info| (me(), info)), NOW);
         let shown = |source: Source| (source.host, source.last.map(|last| (last.files, last.time.seconds)));
         sources.into_iter().map(shown).collect()
     }

@@ -94,6 +94,7 @@ impl<'a> Forger<'a> {
             replaces: None,
             program: "forger".into(),
             origin: None,
+            rewritten: None,
         }
     }
 

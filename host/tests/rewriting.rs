@@ -6,6 +6,7 @@ mod support;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use obnam::chunk::ChunkId;
 use obnam::format::blob::BlobId;
@@ -18,9 +19,8 @@ use obnam::format::tombstone::Tombstone;
 use obnam::format::{Time, to_cbor};
 use obnam::repository::blobs::BlobReader;
 use obnam::repository::open::open;
-use obnam::repository::pruning;
 use obnam::repository::{Repository, RepositoryError};
-use obnam::rewrite::{Fate, Rewriter, Watch, forget};
+use obnam::rewrite::{Fate, Rewriter, Watch, forget as forget_originals};
 use obnam::select::Patterns;
 use support::*;
 
@@ -106,10 +106,6 @@ fn assert_references_are_right(repository: &Repository, id: &ChunkId) {
     assert_eq!(listed, expected);
 }
 
-fn prune(repository: &Repository) {
-    repository.prune(&pruning::Options::default(), &pruning::Watch::default()).unwrap();
-}
-
 #[test]
 fn the_list_of_packs_is_exactly_what_is_needed() {
     let world = World::new();
@@ -122,9 +118,11 @@ fn the_list_of_packs_is_exactly_what_is_needed() {
     assert_references_are_right(&repository, &new);
     assert_restores(&repository, &new, &source, &good(&whole));
     assert_restores(&repository, &first, &source, &whole);
-    let (outcome, kept) = forget(&repository, &pairs).unwrap();
+    let (outcome, kept) = forget_originals(&repository, &pairs).unwrap();
     assert_eq!((outcome.removed, kept.len()), (vec![first], 0));
-    prune(&repository);
+    repack(&repository);
+    // Each of its blobs is needed, and no other one.
+    assert_only_needed(&world);
     for repository in [repository, world.open_fresh()] {
         assert_restores(&repository, &new, &source, &good(&whole));
         assert_clean(&repository);
@@ -174,12 +172,64 @@ fn a_lie_about_where_blobs_are_takes_nothing_from_it() {
     let info_of = |id: &ChunkId| load(&repository_again).0.into_iter().find(|info| info.id == *id).unwrap();
     let needs = repository_again.references(&info_of(&made).snapshot).unwrap();
     assert!(needs.iter().all(|reference| reference.pack != pack.id));
-    forget(&repository_again, &[(original, made)]).unwrap();
-    for _ in 0..2 {
-        pass(&world.store, std::time::Duration::from_secs(50 * 3600));
-        prune(&world.open_fresh());
+    forget_originals(&repository_again, &[(original, made)]).unwrap();
+    let tick = world.source("tick", &[]);
+    for _ in 0..3 {
+        pass(&world.store, Duration::from_secs(50 * 3600));
+        // The store's clock is what it has stored last.
+        backup(&world.open(), &tick);
+        repack(&world.open());
     }
     assert_restores(&world.open_fresh(), &made, &source, &good(&whole));
+}
+
+/// What a client on whom nobody relies has stored was moved by a maintainer meanwhile.
+#[test]
+fn what_was_moved_is_found() {
+    let world = World::new();
+    let writer = world.party("writer");
+    world.admit(vec![(&writer, vec![Role::Writer], None)]);
+    let source = source(&world);
+    let first = backup(&world.open_as(&writer), &source).id;
+    for number in (0..24).filter(|number| number % 3 == 0) {
+        let name = if number % 2 == 0 { "good" } else { "bad" };
+        std::fs::remove_file(source.join(format!("dir {}/{name} {number}", number / 6))).unwrap();
+    }
+    let whole = tree(&source);
+    backup(&world.open_as(&writer), &source);
+    forget(&world.open(), [first]);
+    let tick = world.source("tick", &[]);
+    let repack_all = || {
+        for _ in 0..3 {
+            pass(&world.store, Duration::from_secs(50 * 3600));
+            // The store's clock is what it has stored last.
+            std::fs::write(tick.join("time"), noise(1000, 500)).unwrap();
+            backup(&world.open(), &tick);
+            repack(&world.open());
+        }
+    };
+    let before = packs(&world);
+    repack_all();
+    assert!(packs(&world).difference(&before).count() > 0, "nothing was moved");
+    std::fs::write(source.join("bad, and new"), noise(300, 20_000)).unwrap();
+    backup(&world.open_as(&writer), &source);
+
+    let stored =
+        || ["data", "tree"].iter().flat_map(|of| world.chunks(of)).map(|(.., bytes)| bytes.len()).sum::<usize>();
+    let before = stored();
+    let pairs = rewrite(&world.open(), "bad*");
+    assert_eq!(pairs.len(), 2);
+    assert!(stored() - before < 16_000, "contents were stored again: {} bytes", stored() - before);
+    for (_, new) in &pairs {
+        assert_references_are_right(&world.open(), new);
+    }
+    let (outcome, kept) = forget_originals(&world.open(), &pairs).unwrap();
+    assert_eq!((outcome.removed.len(), kept.len()), (1, 1));
+    repack_all();
+    for (_, new) in &pairs {
+        assert_restores(&world.open_fresh(), new, &source, &good(&whole));
+    }
+    assert_clean(&world.open());
 }
 
 #[test]
@@ -226,7 +276,7 @@ fn it_may_end_with_any_change_to_the_store() {
         for (_, new) in &pairs {
             assert_references_are_right(&repository, new);
         }
-        let (outcome, _) = forget(&repository, &pairs).unwrap();
+        let (outcome, _) = forget_originals(&repository, &pairs).unwrap();
         assert_eq!(outcome.removed.len(), 2);
         assert_restores(&repository, &pairs[0].1, &source, &good(&whole));
         if ended.is_ok() && !mortal.is_dead() {

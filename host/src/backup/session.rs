@@ -216,13 +216,14 @@ impl Session {
         known || self.shard(id).lock().expect("no panic while the lock is held").contains(id)
     }
 
-    /// Notes that a blob is needed which was in the repository before: best in a pack that the original needs, where somebody relied
-    /// on it before, then in one that this client relies on, then in any. Whether it is there.
+    /// Notes that a blob is needed which was in the repository before. Whether it is in a pack that the original needs, where
+    /// somebody relied on it before, or in one that this client relies on.
     pub fn refer(&self, id: &BlobId) -> bool {
         let runs = self.runs.read().expect("no panic while the lock is held");
         let places = runs.iter().flat_map(|used| used.run.find(id).map(move |place| (used, place)));
-        let best = places.filter(|(used, place)| used.standing(*place).is_there);
-        let Some((used, place)) = best.max_by_key(|(used, place)| used.standing(*place)) else { return false };
+        let is_good = |standing: Standing| standing.is_there && (standing.is_original || standing.is_trusted);
+        let good = places.filter(|(used, place)| is_good(used.standing(*place)));
+        let Some((used, place)) = good.max_by_key(|(used, place)| used.standing(*place)) else { return false };
         used.use_up(place);
         true
     }

@@ -227,8 +227,7 @@ impl<'a> Rewriter<'a> {
         let listing = repository.listing()?;
         let index = repository.load_index(&listing)?;
         // Where its list cannot be read, the index has to do.
-        let originals = repository.references(&info.snapshot).unwrap_or_default();
-        let originals: HashSet<ChunkId> = originals.iter().map(|reference| reference.pack).collect();
+        let originals = repository.relied_on(info, &listing, &index).unwrap_or_default();
         let gone = &repository.buried(&listing).packs;
         let known = Known { index: index.clone(), gone, originals: &originals, looked };
         let writer = Writer::new(repository, known, &self.watch.counters, &self.watch.stop)?;

@@ -261,7 +261,8 @@ impl<'a, 'r> Trees<'a, 'r> {
         }
     }
 
-    /// Takes note that the new snapshot needs a blob. One that is there, but in packs that are being removed, is stored again.
+    /// Takes note that the new snapshot needs a blob. One that is there, but only in packs that are being removed, or where nobody
+    /// relied on it before, is stored again.
     fn need(&mut self, kind: BlobKind, id: &BlobId) -> Result<(), Fault> {
         let Some(store) = &mut self.store else { return Ok(()) };
         if store.writer.session.refer(id) || store.writer.session.is_present(id) {

@@ -226,8 +226,8 @@ fn what_was_moved_is_found() {
     let (outcome, kept) = forget_originals(&world.open(), &pairs).unwrap();
     assert_eq!((outcome.removed.len(), kept.len()), (1, 1));
     repack_all();
-    for (_, new) in &pairs {
-        assert_restores(&world.open_fresh(), new, &source, &good(&whole));
+    for ((_, new), then) in pairs.iter().zip([whole, tree(&source)]) {
+        assert_restores(&world.open_fresh(), new, &source, &good(&then));
     }
     assert_clean(&world.open());
 }

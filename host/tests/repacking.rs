@@ -6,7 +6,7 @@ mod support;
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use obnam::chunk::ChunkId;
@@ -133,10 +133,10 @@ fn what_is_needed_again_meanwhile_stays() {
     let elsewhere = world.source("elsewhere", &[("e", b"the time at the store".to_vec())]);
     backup(&world.open(), &elsewhere);
     let (other_secret, place) = (other.secret.clone(), world.place(&other.name));
-    let committed = Arc::new(std::sync::Mutex::new(None));
+    let committed = Arc::new(Mutex::new(None));
     let (id, from) = (world.made.repository, old.clone());
     let noted = committed.clone();
-    let place = std::sync::Mutex::new(Some(place));
+    let place = Mutex::new(Some(place));
     // The other client backs up what nobody needed, right before the packs are marked, and relies on them.
     let meanwhile = move || {
         let repository = open(place.lock().unwrap().take().unwrap(), &other_secret, Some(id)).unwrap();
@@ -236,4 +236,28 @@ fn only_maintainers_move() {
         assert_restores(&repository, &last, &source, &before);
         assert_clean(&repository);
     }
+}
+
+#[test]
+fn packs_that_are_stored_while_it_looks_are_not_missing() {
+    let world = Arc::new(World::new());
+    let other = world.party("other");
+    world.admit(vec![(&other, ALL.to_vec(), None)]);
+    let (last, source, before) = with_holes(&world);
+    let new = world.source("new", &[("new", noise(77, 9000))]);
+    let new_tree = tree(&new);
+    let place = Mutex::new(Some(world.place(&other.name)));
+    let (secret, id, from) = (other.secret.clone(), world.made.repository, new.clone());
+    // Lists are one request each: packs come first, and the snapshot that needs others right after them.
+    let meanwhile = move || {
+        let Some(place) = place.lock().unwrap().take() else { return };
+        backup(&open(place, &secret, Some(id)).unwrap(), &from);
+    };
+    let store = Arc::new(Sleepy::after_packs(world.store.clone(), meanwhile));
+    let report = repack(&open(world.place_of(store, "first"), &world.secret, None).unwrap());
+    assert_eq!((report.missing, report.snapshots), (0, 2), "{report:#?}");
+    let repository = world.open_fresh();
+    assert_restores(&repository, &last, &source, &before);
+    let theirs = load(&repository).0.iter().find(|info| info.snapshot.client == other.keys.tag).unwrap().id;
+    assert_restores(&repository, &theirs, &new, &new_tree);
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -83,13 +83,20 @@ pub struct Sleepy<F> {
     inner: Arc<MemoryStore>,
     puts: AtomicUsize,
     at: usize,
+    /// Whether it happens once the packs were listed, instead.
+    after_packs: AtomicBool,
     meanwhile: F,
 }
 
 impl<F: Fn() + Send + Sync> Sleepy<F> {
     /// `meanwhile` happens before put number `at`, counted from 0.
     pub fn new(inner: Arc<MemoryStore>, at: usize, meanwhile: F) -> Self {
-        Sleepy { inner, puts: AtomicUsize::new(0), at, meanwhile }
+        Sleepy { inner, puts: AtomicUsize::new(0), at, after_packs: AtomicBool::new(false), meanwhile }
+    }
+
+    /// `meanwhile` happens after the packs were listed for the first time.
+    pub fn after_packs(inner: Arc<MemoryStore>, meanwhile: F) -> Self {
+        Sleepy { inner, puts: AtomicUsize::new(0), at: usize::MAX, after_packs: AtomicBool::new(true), meanwhile }
     }
 }
 
@@ -113,7 +120,12 @@ impl<F: Fn() + Send + Sync> ChunkStore for Sleepy<F> {
         self.inner.stat(label, id)
     }
     fn list_page(&self, filter: &LabelFilter, after: Option<&str>) -> Result<ListPage, StoreError> {
-        self.inner.list_page(filter, after)
+        let page = self.inner.list_page(filter, after);
+        let is_tree = matches!(filter, LabelFilter::Exactly(label) if label.as_str() == "tree");
+        if is_tree && self.after_packs.swap(false, Ordering::SeqCst) {
+            (self.meanwhile)();
+        }
+        page
     }
     fn remove(&self, label: &Label, id: &ChunkId) -> Result<RemoveOutcome, StoreError> {
         self.inner.remove(label, id)

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::needs::{KnownMove, Needs};
 use super::{Options, Watch, pack_labels};
-use crate::chunk::{ChunkId, ChunkInfo, LabelFilter};
+use crate::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
 use crate::format::index::IndexPayload;
 use crate::format::references;
 use crate::format::roster::{GroupId, Role};
@@ -67,10 +67,7 @@ pub struct Look {
 impl Look {
     pub(super) fn new(repository: &Repository, options: &Options, watch: &Watch) -> Result<Self, RepositoryError> {
         all_keys(repository)?;
-        let packs =
-            repository.in_parallel(&pack_labels(), |label| repository.store.list(&LabelFilter::Exactly(label.clone())));
-        let packs = packs.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
-        let packs: BTreeMap<ChunkId, ChunkInfo> = packs.map(|info| (info.id, info)).collect();
+        let packs = listed_packs(repository)?.collect();
         let listing = repository.listing()?;
         let mut look = Look {
             now: SystemTime::UNIX_EPOCH,
@@ -105,7 +102,12 @@ impl Look {
         look.read_indexes(repository, watch)?;
         look.needs.follow(&look.moves, |pack| look.packs.contains_key(pack));
         look.indexed = look.indexes.iter().flat_map(|index| index.packs.iter().map(|(pack, _)| *pack)).collect();
-        let missing = look.missing();
+        let mut missing = look.missing();
+        if !missing.is_empty() {
+            // A backup may have stored them meanwhile, and committed.
+            let new: Vec<_> = listed_packs(repository)?.filter(|(id, _)| missing.remove(id)).collect();
+            look.packs.extend(new);
+        }
         look.missing = missing.len() as u64;
         if !missing.is_empty() {
             look.keep_what_is_left(repository, snapshots.iter().map(|(_, snapshot)| &**snapshot), &missing, watch)?;
@@ -193,6 +195,12 @@ impl Look {
         repository.store.remove(&label, &probe)?;
         Ok(stored.unwrap_or(shown))
     }
+}
+
+fn listed_packs(repository: &Repository) -> Result<impl Iterator<Item = (ChunkId, ChunkInfo)>, RepositoryError> {
+    let list = |label: &Label| repository.store.list(&LabelFilter::Exactly(label.clone()));
+    let packs = repository.in_parallel(&pack_labels(), list).into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(packs.into_iter().flatten().map(|info| (info.id, info)))
 }
 
 /// Refuses to go on where chunks may be needed that this client cannot even read.

@@ -73,7 +73,7 @@ fn make_repository(golden: &Path, directory: &Path) {
     let text = format!("# The golden repository's; a secret of nobody.\n{}\n", identity.to_string().expose_secret());
     write_new(&golden.join("identity"), text.as_bytes());
     let passphrase = Secret::Passphrase("golden".to_owned().into());
-    let secrets = [passphrase.clone(), Secret::Identity(identity)];
+    let secrets = [passphrase.clone(), Secret::Identity(identity.into())];
     let parameters = Parameters {
         chunk_min: 128,
         chunk_average: 512,

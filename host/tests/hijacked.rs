@@ -39,7 +39,7 @@ struct Machine {
 
 impl Machine {
     fn add(world: &World, name: &'static str, roles: &[Role]) -> Self {
-        let secret = Secret::Identity(age::x25519::Identity::generate());
+        let secret = Secret::Identity(age::x25519::Identity::generate().into());
         let access = Access { recipient: &secret.recipient(), api_token: None };
         let made = world.open().add_client(name, roles, access).unwrap();
         Machine { name, secret, made }
@@ -334,7 +334,7 @@ fn old_keys_of_a_client_with_new_ones_count_no_more() {
 fn rosters_made_at_the_same_time_lock_nobody_out() {
     let world = World::new();
     let (one, other) = (world.open(), open(world.place("safe"), &world.secret, Some(world.made.repository)).unwrap());
-    let secret = Secret::Identity(age::x25519::Identity::generate());
+    let secret = Secret::Identity(age::x25519::Identity::generate().into());
     let recipient = secret.recipient();
     one.add_client("a", &FULL, Access { recipient: &recipient, api_token: None }).unwrap();
     let chunks = world.chunks("").len();

@@ -8,7 +8,7 @@ below are those of docs/format.md. It favours clarity over speed, and holds the 
     obnam_reader.py restore REPOSITORY TARGET       the latest snapshot, into a new or empty directory
 
 REPOSITORY is a directory of the local backend. The credential is the passphrase in OBNAM_PASSPHRASE, or an age identity
-file (--identity). Exit status: 0 done, 3 done but something is missing, 1 nothing could be done.
+file or an SSH key (--identity). Exit status: 0 done, 3 done but something is missing, 1 nothing could be done.
 """
 
 import argparse
@@ -670,10 +670,13 @@ class Restore:
 def age_opener(identity_file):
     """A function from an age file to its plaintext; none when the credential is for somebody else."""
     if identity_file:
-        lines = pathlib.Path(identity_file).read_text().split("\n")
-        secret = [line.strip() for line in lines if line.strip().startswith("AGE-SECRET-KEY-1")]
+        text = pathlib.Path(identity_file).read_text()
+        secret = [line.strip() for line in text.split("\n") if line.strip().startswith("AGE-SECRET-KEY-1")]
         try:
-            identities = [pyrage.x25519.Identity.from_str(line) for line in secret]
+            if text.startswith("-----BEGIN "):
+                identities = [pyrage.ssh.Identity.from_buffer(text.encode())]
+            else:
+                identities = [pyrage.x25519.Identity.from_str(line) for line in secret]
         except pyrage.IdentityError as error:
             raise Bad(f"{identity_file}: {error}") from None
     elif "OBNAM_PASSPHRASE" not in os.environ:
@@ -727,7 +730,7 @@ def choose(snapshots, wanted, own_tag):
 
 def main():
     parser = argparse.ArgumentParser(description="Reads Obnam repositories, by docs/format.md alone.")
-    parser.add_argument("--identity", metavar="FILE", help="age X25519 identity file, instead of OBNAM_PASSPHRASE")
+    parser.add_argument("--identity", metavar="FILE", help="age X25519 identity file or SSH key, instead of OBNAM_PASSPHRASE")
     parser.add_argument("--repository-id", metavar="HEX", help="the id on the recovery sheet")
     parser.add_argument("--no-index", action="store_true", help="use only the packs' own directories")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -43,6 +43,29 @@ fn python_reader_restores_with_an_identity_file() {
 }
 
 #[test]
+fn python_reader_restores_with_an_ssh_key() {
+    let mut world = World::new();
+    let identity = world.folder.path().join("identity");
+    fs::write(&identity, SSH_KEY).unwrap();
+    fs::set_permissions(&identity, PermissionsExt::from_mode(0o600)).unwrap();
+    world.identity = Some(identity);
+    world.obnam(&["init"]);
+    world.back_up_twice();
+    world.assert_restored_by_reader(&[]);
+}
+
+/// A key that opens nothing but the repository of this test.
+const SSH_KEY: &str = "\
+-----BEGIN OPENSSH PRIVATE KEY-----
+b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW
+QyNTUxOQAAACAQoK8y0suqHT+fiXgcQQMkup7gfcm/46Y9UXoOtRhXywAAAIjrWgUJ61oF
+CQAAAAtzc2gtZWQyNTUxOQAAACAQoK8y0suqHT+fiXgcQQMkup7gfcm/46Y9UXoOtRhXyw
+AAAEA3F5qitA9CciiMID3a8iwtRHPbAXtLlORvFjXs+6PERRCgrzLSy6odP5+JeBxBAyS6
+nuB9yb/jpj1Reg61GFfLAAAABHRlc3QB
+-----END OPENSSH PRIVATE KEY-----
+";
+
+#[test]
 fn python_reader_passes_over_garbage() {
     let world = World::new();
     world.obnam(&["init"]);

@@ -86,7 +86,7 @@ impl Global {
     /// What the user opens the repository with.
     pub fn secret(&self) -> Result<Secret, Failure> {
         if let Some(path) = self.identity.as_ref().filter(|_| !self.identity_is_overruled()) {
-            return Ok(Secret::Identity(identity::load(path)?));
+            return Ok(Secret::Identity(identity::load(path)?.unlocked()?));
         }
         let passphrase = match self.passphrase()? {
             Some(passphrase) => passphrase,

@@ -2,6 +2,7 @@
 
 use super::interrupt;
 use crate::config::ConfigError;
+use crate::credential::CredentialError;
 use crate::credential::identity::IdentityError;
 use crate::credential::passphrase::PassphraseError;
 use crate::dump::DumpError;
@@ -143,6 +144,8 @@ fn repository(error: &RepositoryError) -> (u8, &'static str) {
         RepositoryError::NoAccess { .. }
         | RepositoryError::WrongPassphrase { .. }
         | RepositoryError::WrongIdentity { .. }
+        | RepositoryError::NotSealed(_)
+        | RepositoryError::BadCredential { why: CredentialError::Plugin(_), .. }
         | RepositoryError::NotMember { .. }
         | RepositoryError::NotAllowed { .. }
         | RepositoryError::NoRootKey { .. } => (12, "no-access"),

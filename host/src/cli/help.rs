@@ -46,7 +46,7 @@ Environment:
   OBNAM_REPOSITORY_ID          its id, as --repository-id
   OBNAM_CREDENTIAL             the one credential to open, as --credential
   OBNAM_BACKEND                a plugin file, as --backend
-  OBNAM_IDENTITY               an age identity file, as --identity
+  OBNAM_IDENTITY               an identity file, as --identity
   OBNAM_PASSPHRASE             the passphrase
   OBNAM_PASSPHRASE_FILE        a file whose first line is the passphrase
   OBNAM_PASSPHRASE_COMMAND     a shell command; the first line that it prints is the passphrase

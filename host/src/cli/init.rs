@@ -97,6 +97,6 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     Ok(exit::OK)
 }
 
-fn load_or_create(path: &Path) -> Result<age::x25519::Identity, Failure> {
+fn load_or_create(path: &Path) -> Result<identity::Identity, Failure> {
     Ok(if path.exists() { identity::load(path)? } else { identity::create(path)? })
 }

@@ -104,7 +104,7 @@ pub(crate) struct Global {
     /// Change a limit that plugins run under, such as memory=1G (docs/configuration.md lists them); may be repeated
     #[arg(long = "plugin-limit", global = true, value_name = "NAME=VALUE", hide_short_help = true)]
     plugin_limits: Vec<String>,
-    /// Open with the age X25519 identity in this file (mode 0600) instead of a passphrase
+    /// Open with the identity in this file (mode 0600) instead of a passphrase: of age, of an age plugin, or an SSH key
     #[arg(long, global = true, value_name = "FILE", env = "OBNAM_IDENTITY", hide_env_values = true)]
     identity: Option<PathBuf>,
     /// The repository's id, from the recovery sheet; checked before anything else is believed

@@ -1,15 +1,23 @@
 //! Credentials: age files that a passphrase or an identity opens, and where passphrases and identities come from.
+//!
+//! What always holds: no word of a repository names a program. An age plugin is run when the user has an identity of it, or
+//! names one of its public keys.
 
 pub mod identity;
 pub mod passphrase;
+pub mod recipient;
+mod terminal;
 
-use std::io::{Read, Write};
+use std::io::Read;
 
 use age::secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use crate::format::FormatError;
 use crate::format::client::Credential;
+use identity::Identity;
+pub use recipient::{PublicKey, Recipient};
+use terminal::words;
 
 /// scrypt's N is 2 to this: 64 MiB of memory. Fixed, not calibrated; see `docs/threat-model.md`.
 pub const WORK_FACTOR: u8 = 16;
@@ -23,8 +31,8 @@ pub const MAX_AGE_FILE: u64 = 64 << 10;
 pub enum Secret {
     /// A passphrase.
     Passphrase(Zeroizing<String>),
-    /// An age X25519 identity.
-    Identity(age::x25519::Identity),
+    /// An identity, unlocked.
+    Identity(Identity),
 }
 
 /// Why a credential does not open.
@@ -39,18 +47,12 @@ pub enum CredentialError {
     /// Not an age file, or one that asks for too much work.
     #[error("it is not a usable age file: {0}")]
     Unusable(String),
+    /// An age plugin did not do its work.
+    #[error("the age plugin has failed: {0}")]
+    Plugin(String),
     /// It opens, but its contents are not those of a credential.
     #[error(transparent)]
     Format(#[from] FormatError),
-}
-
-/// What a credential is sealed for.
-#[derive(Clone)]
-pub enum Recipient {
-    /// Whoever knows this passphrase.
-    Passphrase(Zeroizing<String>),
-    /// Whoever has the identity of this public key.
-    Identity(age::x25519::Recipient),
 }
 
 /// What kind of secret opens a credential.
@@ -82,33 +84,14 @@ fn secret_string(passphrase: &Zeroizing<String>) -> SecretString {
     SecretString::from(passphrase.as_str().to_owned())
 }
 
-impl Recipient {
-    /// Which kind of secret opens what is sealed for it.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Recipient::Passphrase(_) => Kind::Passphrase,
-            Recipient::Identity(_) => Kind::Identity,
-        }
-    }
-
-    /// Makes a credential chunk.
-    pub fn seal(&self, credential: &Credential) -> Vec<u8> {
-        let recipient: Box<dyn age::Recipient> = match self {
-            Recipient::Passphrase(passphrase) => {
-                let mut recipient = age::scrypt::Recipient::new(secret_string(passphrase));
-                recipient.set_work_factor(WORK_FACTOR);
-                Box::new(recipient)
-            }
-            Recipient::Identity(recipient) => Box::new(recipient.clone()),
-        };
-        let encryptor =
-            age::Encryptor::with_recipients(std::iter::once(&*recipient)).expect("there is exactly one recipient");
-        let mut file = Vec::new();
-        let mut writer = encryptor.wrap_output(&mut file).expect("writing into memory does not fail");
-        writer.write_all(&credential.to_plaintext()).expect("writing into memory does not fail");
-        writer.finish().expect("writing into memory does not fail");
-        file
-    }
+/// Whether something else than age's own keys opens an age file, going by its header.
+fn is_for_a_plugin(file: &[u8]) -> bool {
+    const OWN: [&[u8]; 4] = [b"X25519", b"scrypt", b"ssh-ed25519", b"ssh-rsa"];
+    let header = file.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"---"));
+    let kinds = header.filter_map(|line| line.strip_prefix(b"-> ")?.split(|byte| *byte == b' ').next());
+    // Noise, which any age file may have.
+    let is_grease = |kind: &[u8]| kind.ends_with(b"-grease");
+    kinds.into_iter().any(|kind| !OWN.contains(&kind) && !is_grease(kind))
 }
 
 impl Secret {
@@ -120,8 +103,24 @@ impl Secret {
         }
     }
 
+    /// Which kind it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Secret::Passphrase(_) => Kind::Passphrase,
+            Secret::Identity(_) => Kind::Identity,
+        }
+    }
+
+    /// Whether trying it on a credential takes a while, or somebody's finger on a key.
+    pub fn is_costly(&self) -> bool {
+        match self {
+            Secret::Passphrase(_) => true,
+            Secret::Identity(identity) => identity.is_costly(),
+        }
+    }
+
     /// Makes a credential chunk that this secret opens.
-    pub fn seal(&self, credential: &Credential) -> Vec<u8> {
+    pub fn seal(&self, credential: &Credential) -> Result<Vec<u8>, CredentialError> {
         self.recipient().seal(credential)
     }
 
@@ -138,7 +137,9 @@ impl Secret {
                 identity.set_max_work_factor(MAX_WORK_FACTOR);
                 Box::new(identity)
             }
-            Secret::Identity(identity) => Box::new(identity.clone()),
+            // What its program could not open anyway does not start it.
+            Secret::Identity(Identity::Plugin(_)) if !is_for_a_plugin(file) => return Err(CredentialError::OtherKind),
+            Secret::Identity(identity) => identity.opener().ok_or(CredentialError::DoesNotOpen)?,
         };
         let mut reader = decryptor.decrypt(std::iter::once(&*identity)).map_err(|error| match error {
             age::DecryptError::NoMatchingKeys
@@ -148,6 +149,7 @@ impl Secret {
             age::DecryptError::ExcessiveWork { required, .. } => CredentialError::Unusable(format!(
                 "it asks for scrypt work of 2^{required}, and at most 2^{MAX_WORK_FACTOR} is done"
             )),
+            error if matches!(self, Secret::Identity(Identity::Plugin(_))) => CredentialError::Plugin(words(&error)),
             error => unusable(&error),
         })?;
         let mut plaintext = Zeroizing::new(Vec::new());
@@ -178,16 +180,16 @@ mod tests {
 
     #[test]
     fn each_secret_opens_its_own() {
-        let identity = Secret::Identity(age::x25519::Identity::generate());
+        let identity = Secret::Identity(age::x25519::Identity::generate().into());
         let secrets = [passphrase("one"), identity];
-        let files: Vec<_> = secrets.iter().map(|secret| secret.seal(&credential())).collect();
+        let files: Vec<_> = secrets.iter().map(|secret| secret.seal(&credential()).expect("seals")).collect();
         for (secret, file) in secrets.iter().zip(&files) {
             assert_eq!(secret.open(file).expect("opens").client, credential().client);
             assert!(secret.open(&file[..file.len() - 1]).is_err());
             assert!(matches!(secret.open(b"junk"), Err(CredentialError::Unusable(_))));
         }
         assert!(matches!(passphrase("two").open(&files[0]), Err(CredentialError::DoesNotOpen)));
-        let stranger = Secret::Identity(age::x25519::Identity::generate());
+        let stranger = Secret::Identity(age::x25519::Identity::generate().into());
         assert!(matches!(stranger.open(&files[1]), Err(CredentialError::DoesNotOpen)));
         assert!(matches!(secrets[0].open(&files[1]), Err(CredentialError::OtherKind)));
         assert!(matches!(secrets[1].open(&files[0]), Err(CredentialError::OtherKind)));

@@ -220,6 +220,7 @@ impl Repository {
         let (chunk, credential) = seal_client(&self.id, client)?;
         let chunk_id = credential.client;
         let file = access.recipient.seal(&Credential { api_token: access.api_token, ..credential });
+        let file = file.map_err(RepositoryError::NotSealed)?;
         let credential = ChunkId::of(&file);
         self.store.put(&family("client"), &chunk_id, Bytes::from(chunk))?;
         let stored = self.store.put(&family("credential"), &credential, Bytes::from(file));

@@ -75,7 +75,7 @@ impl Repository {
             let kind = file.as_deref().and_then(Kind::of);
             let opened = if in_use {
                 Some(self.opened.clone())
-            } else if tries > 0 && kind == Some(secret.recipient().kind()) {
+            } else if tries > 0 && kind == Some(secret.kind()) {
                 tries -= 1;
                 file.and_then(|file| secret.open(&file).ok())
             } else {
@@ -106,6 +106,7 @@ impl Repository {
         api_token: Option<Zeroizing<String>>,
     ) -> Result<ChunkId, RepositoryError> {
         let file = recipient.seal(&Credential { api_token, ..self.opened.clone() });
+        let file = file.map_err(RepositoryError::NotSealed)?;
         let id = ChunkId::of(&file);
         self.store.put(&family("credential"), &id, Bytes::from(file))?;
         Ok(id)

@@ -54,7 +54,11 @@ pub fn init(
     put(place, &family("client"), client_chunk)?;
     let mut credentials = Vec::new();
     for secret in secrets {
-        credentials.push(put(place, &family("credential"), secret.seal(&credential))?);
+        credentials.push(put(
+            place,
+            &family("credential"),
+            secret.seal(&credential).map_err(RepositoryError::NotSealed)?,
+        )?);
     }
     let roster = first_roster(&repository, &client, &keys, parameters)?;
     put(place, &family("roster"), seal_roster(&repository, &root, &roster, roster.members.iter())?)?;

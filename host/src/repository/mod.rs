@@ -128,6 +128,9 @@ pub enum RepositoryError {
         /// Why.
         why: FormatError,
     },
+    /// A credential that could not be made.
+    #[error("cannot make the credential: {0}")]
+    NotSealed(CredentialError),
     /// A credential that does not open for another reason than its secret.
     #[error("the credential {credential} cannot be used: {why}")]
     BadCredential {

@@ -19,7 +19,8 @@ use crate::local::chunks::ChunkCache;
 use crate::local::pin::Pin;
 use crate::local::seen::Seen;
 
-/// Without a pin, at most this many credentials are tried with a passphrase, which takes some tenths of a second each.
+/// Without a pin, at most this many credentials are tried with a passphrase, which takes some tenths of a second each, or by a
+/// plugin, which may want somebody's finger on a key.
 pub(super) const MAX_TRIED: usize = 16;
 /// A roster above this size is not looked at, in bytes.
 pub(super) const MAX_ROSTER: u64 = 16 << 20;
@@ -182,7 +183,7 @@ fn find_credential(
             Ok(file) => match secret.open(&file) {
                 Ok(credential) if fits(&credential) => return Ok((id, credential)),
                 Ok(_) => {}
-                Err(CredentialError::DoesNotOpen) => return Err(wrong_secret(secret, id)),
+                Err(CredentialError::DoesNotOpen | CredentialError::OtherKind) => return Err(wrong_secret(secret, id)),
                 Err(why) => return Err(RepositoryError::BadCredential { credential: id, why }),
             },
             Err(error) if error.is_not_found() => {
@@ -199,9 +200,10 @@ fn find_credential(
     let mut wrong = Vec::new();
     let mut denied = None;
     // What costs nothing to refuse does not count, so that nobody can bury the right one below others.
-    let is_costly = matches!(secret, Secret::Passphrase(_));
+    let mut failed = None;
+    let mut tried = 0;
     for info in &listed {
-        if is_costly && wrong.len() >= MAX_TRIED {
+        if secret.is_costly() && tried >= MAX_TRIED {
             break;
         }
         let file = match place.store.get(&label, &info.id, None) {
@@ -226,7 +228,14 @@ fn find_credential(
                 }
             }
             Ok(_) | Err(CredentialError::OtherKind) => {}
-            Err(CredentialError::DoesNotOpen) => wrong.push(info.id),
+            Err(CredentialError::DoesNotOpen) => {
+                tried += 1;
+                wrong.push(info.id);
+            }
+            Err(why @ CredentialError::Plugin(_)) => {
+                tried += 1;
+                failed = failed.or(Some(RepositoryError::BadCredential { credential: info.id, why }));
+            }
             Err(why) => {
                 let name = ChunkName { label: label.clone(), id: info.id };
                 warnings.chunk("credential-unusable", &name, why.to_string());
@@ -236,6 +245,9 @@ fn find_credential(
     if let (Some(denied), []) = (denied, wrong.as_slice()) {
         // Whoever may not read the right one is not told that there is none.
         return Err(denied);
+    }
+    if let Some(failed) = failed {
+        return Err(failed);
     }
     match wrong.as_slice() {
         [only] => Err(wrong_secret(secret, *only)),

@@ -187,7 +187,7 @@ fn a_crafted_credential_does_not_hide_the_right_one() {
             key: obnam::crypto::Key::random(),
             api_token: None,
         };
-        let id = scene.world.add("credential", scene.world.secret.seal(&crafted));
+        let id = scene.world.add("credential", scene.world.secret.seal(&crafted).unwrap());
         // Listed before the right one.
         scene.world.store.chunks.lock().unwrap().get_mut(&(label("credential"), id)).unwrap().1 = std::time::UNIX_EPOCH;
     }

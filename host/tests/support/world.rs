@@ -72,7 +72,7 @@ impl World {
     pub fn with(parameters: Parameters) -> Self {
         let tmp = tempfile::tempdir().unwrap();
         let store = Arc::new(MemoryStore::default());
-        let secret = Secret::Identity(age::x25519::Identity::generate());
+        let secret = Secret::Identity(age::x25519::Identity::generate().into());
         let place =
             Place { store: store.clone(), location: "memory:".into(), dirs: Dirs::below(&tmp.path().join("first")) };
         let made = init(&place, std::slice::from_ref(&secret), "first", parameters).unwrap();
@@ -158,12 +158,12 @@ impl World {
             root: None,
             created: Time::now(),
         };
-        let secret = Secret::Identity(age::x25519::Identity::generate());
+        let secret = Secret::Identity(age::x25519::Identity::generate().into());
         let (key, key_id) = (Key::random(), [9; 16]);
         let repository = self.made.repository;
         let header = create(&repository, &label("client"), 0, &key_id, &SealFor::Client(&key)).unwrap();
         let client = self.add("client", whole::seal(header, &keys.to_body()));
-        self.add("credential", secret.seal(&Credential { repository, client, key_id, key, api_token: None }));
+        self.add("credential", secret.seal(&Credential { repository, client, key_id, key, api_token: None }).unwrap());
         Party { keys, secret, name: name.into() }
     }
 

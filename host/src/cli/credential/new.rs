@@ -12,7 +12,7 @@ use super::super::Failure;
 use super::super::output::printable;
 use super::remove::time;
 use crate::credential::passphrase::PassphraseError;
-use crate::credential::{Recipient, identity, passphrase};
+use crate::credential::{PublicKey, Recipient, identity, passphrase};
 use crate::repository::Repository;
 use crate::store::{MadeToken, TokenWish, Tokens};
 
@@ -22,11 +22,11 @@ pub struct NewArguments {
     /// Make a random passphrase and print it
     #[arg(long)]
     generate_passphrase: bool,
-    /// For the age X25519 identity in this file; if there is no such file, it is made
+    /// For the identity in this file, which may be an SSH key (ssh-ed25519); if there is no such file, one of age is made
     #[arg(long, value_name = "FILE", conflicts_with = "generate_passphrase")]
     new_identity: Option<PathBuf>,
-    /// For the identity with this public key
-    #[arg(long, value_name = "age1...", conflicts_with_all = ["generate_passphrase", "new_identity"])]
+    /// For the identity with this public key: age1..., that of an age plugin, or ssh-ed25519 ...
+    #[arg(long, value_name = "PUBLIC-KEY", conflicts_with_all = ["generate_passphrase", "new_identity"])]
     recipient: Option<String>,
     /// Put the token in the first line of this file into it
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
@@ -88,10 +88,9 @@ impl NewArguments {
     fn new_secret(&self) -> Result<New, Failure> {
         let new = |recipient| New { recipient, generated: None, made_file: None, token: None };
         if let Some(text) = &self.recipient {
-            let recipient = age::x25519::Recipient::from_str(text.trim()).map_err(|why| {
-                Failure::Input(format!("--recipient: {text:?} is no public key of age (age1...): {why}"))
-            })?;
-            return Ok(new(Recipient::Identity(recipient)));
+            let key = PublicKey::from_str(text);
+            let key = key.map_err(|why| Failure::Input(format!("--recipient {text:?}: {why}")))?;
+            return Ok(new(Recipient::Identity(key)));
         }
         if let Some(path) = &self.new_identity {
             let is_new = !path.exists();

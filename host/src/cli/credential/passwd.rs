@@ -30,7 +30,7 @@ pub struct Arguments {
 
 pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
     let (repository, secret) = global.repository_and_secret()?;
-    if secret.recipient().kind() != Kind::Passphrase {
+    if secret.kind() != Kind::Passphrase {
         return Err(Failure::Input(
             "the repository was opened with an identity, which has no passphrase to change; give the passphrase instead of --identity"
                 .into(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::approval::Approved;
 use super::{Failure, Global};
 use crate::credential::passphrase::PassphraseError;
-use crate::credential::{Secret, identity, passphrase};
+use crate::credential::{Secret, identity, keyring, passphrase};
 use crate::local::Dirs;
 use crate::plugin::trust::Trust;
 use crate::plugin::{self, PluginSource, PluginStore, StoreSpec};
@@ -38,6 +38,12 @@ impl Global {
         path.or_else(|| self.repo.clone()).filter(|location| !location.is_empty())
     }
 
+    /// The same; without one, the error says how to name one.
+    pub fn known_location(&self) -> Result<String, Failure> {
+        let location = self.location()?;
+        Ok(self.absolute_location().unwrap_or_else(|| location.to_owned()))
+    }
+
     /// The store, behind its plugin. Nothing has been asked of the place yet, unless it can name hosts of its own: then it
     /// was opened, and the user asked about them.
     pub fn place(&self) -> Result<Place, Failure> {
@@ -54,8 +60,7 @@ impl Global {
             }
         };
         self.keep_approved(&approved);
-        let location = self.location()?;
-        let location = self.absolute_location().unwrap_or_else(|| location.to_owned());
+        let location = self.known_location()?;
         Ok(Place { store: Arc::new(store), location, dirs: Dirs::from_environment()? })
     }
 
@@ -88,7 +93,8 @@ impl Global {
         if let Some(path) = self.identity.as_ref().filter(|_| !self.identity_is_overruled()) {
             return Ok(Secret::Identity(identity::load(path)?.unlocked()?));
         }
-        let passphrase = match self.passphrase()? {
+        let kept = || self.known_location().ok().and_then(|location| keyring::recall(&location));
+        let passphrase = match self.passphrase()?.or_else(kept) {
             Some(passphrase) => passphrase,
             None if self.settings.is_target => {
                 passphrase::prompt("Passphrase of the target: ").map_err(|error| match error {

@@ -4,6 +4,7 @@ use super::interrupt;
 use crate::config::ConfigError;
 use crate::credential::CredentialError;
 use crate::credential::identity::IdentityError;
+use crate::credential::keyring::KeyringError;
 use crate::credential::passphrase::PassphraseError;
 use crate::dump::DumpError;
 use crate::hooks::HookError;
@@ -47,6 +48,9 @@ pub enum Failure {
     /// No identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// No keyring.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     /// The dump ended.
     #[error(transparent)]
     Dump(#[from] DumpError),
@@ -101,7 +105,9 @@ impl Failure {
             | Failure::Input(_) => (BAD_INPUT, "bad-input"),
             Failure::Hook(_) => (18, "hook"),
             Failure::Target { failure, .. } => failure.class(),
-            Failure::Output(_) | Failure::Mount { .. } | Failure::Dump(DumpError::Output(_)) => (1, "other"),
+            Failure::Output(_) | Failure::Keyring(_) | Failure::Mount { .. } | Failure::Dump(DumpError::Output(_)) => {
+                (1, "other")
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! names one of its public keys.
 
 pub mod identity;
+pub mod keyring;
 pub mod passphrase;
 pub mod recipient;
 mod terminal;

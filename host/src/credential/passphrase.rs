@@ -16,7 +16,7 @@ use crate::crypto::random;
 pub enum PassphraseError {
     /// Nothing to ask.
     #[error(
-        "no passphrase: run obnam on a terminal to be asked, or set OBNAM_PASSPHRASE, OBNAM_PASSPHRASE_FILE or OBNAM_PASSPHRASE_COMMAND, or name a passphrase-command or an identity in a profile"
+        "no passphrase: run obnam on a terminal to be asked, or set OBNAM_PASSPHRASE, OBNAM_PASSPHRASE_FILE or OBNAM_PASSPHRASE_COMMAND, or name a passphrase-command or an identity in a profile, or type it once: obnam credential remember"
     )]
     NoSource,
     /// Nothing to ask for that of a target.

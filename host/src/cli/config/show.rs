@@ -11,7 +11,7 @@ use crate::cli::output::{Output, printable};
 use crate::cli::settings::{Origin, Settings};
 use crate::cli::{Failure, Global, exit};
 use crate::config::profile::{PassphraseSource, Place, Profile, Setting};
-use crate::credential::passphrase;
+use crate::credential::{keyring, passphrase};
 use crate::plugin;
 
 /// A value in force.
@@ -140,7 +140,7 @@ fn entries(global: &Global) -> Result<Vec<Entry>, Failure> {
     }
     let none = Profile::default();
     let profile = settings.profile.as_ref().unwrap_or(&none);
-    let (value, from) = secret(profile, global.identity.is_some());
+    let (value, from) = secret(global, profile);
     add("passphrase", value, from);
     let host = global.host(None).unwrap_or_else(host_name);
     add("host", json!(host), profile.host.as_ref().map_or(Origin::Default, |host| Origin::Profile(host.place)));
@@ -203,7 +203,8 @@ fn network(global: &Global, add: &mut impl FnMut(&str, Value, Origin)) {
 }
 
 /// Where the passphrase comes from, and never what it is.
-fn secret(profile: &Profile, has_identity: bool) -> (Value, Origin) {
+fn secret(global: &Global, profile: &Profile) -> (Value, Origin) {
+    let is_kept = || global.known_location().is_ok_and(|location| keyring::recall(&location).is_some());
     if let Some(variable) = passphrase::VARIABLES.into_iter().find(|variable| std::env::var_os(variable).is_some()) {
         return (json!("(not shown)"), Origin::Environment(variable));
     }
@@ -214,7 +215,8 @@ fn secret(profile: &Profile, has_identity: bool) -> (Value, Origin) {
         Some(Setting { value: PassphraseSource::Command(command), place }) => {
             (json!(format!("what this prints: {command}")), Origin::Profile(*place))
         }
-        None if has_identity => (json!("none: the identity is used"), Origin::Default),
+        None if global.identity.is_some() => (json!("none: the identity is used"), Origin::Default),
+        None if is_kept() => (json!("kept by the kernel: obnam credential forget"), Origin::Default),
         None => (json!("asked on the terminal"), Origin::Default),
     }
 }

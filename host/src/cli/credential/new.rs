@@ -200,7 +200,7 @@ fn given(tokens: &dyn Tokens, path: &Path) -> Result<MadeToken, Failure> {
 }
 
 /// A stretch of time: a number and a unit.
-fn span(text: &str) -> Result<Duration, String> {
+pub(super) fn span(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no stretch of time; write a number and s, m, h, d or w, such as 365d");
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
     let seconds = match unit {

@@ -10,7 +10,7 @@ use super::new::new_passphrase;
 use super::remove::time;
 use crate::chunk::ChunkId;
 use crate::config::keep;
-use crate::credential::{Kind, Secret};
+use crate::credential::{Kind, Secret, keyring};
 use crate::local::Dirs;
 use crate::local::pin::Pin;
 use crate::store::RemoveOutcome;
@@ -51,6 +51,8 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         Some(Ok(changed)) => *changed,
         None => false,
     };
+    // The new one is not known to be wanted there.
+    let forgotten = keyring::forget(&repository.location).unwrap_or(false);
     let removed = repository.give_up_credential();
     let until = match &removed {
         Ok(RemoveOutcome::Pending(until)) => Some(time(*until)),
@@ -80,6 +82,9 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
             output.line(format!(
                 "The old one will be removed at {until}; until then the old passphrase opens the repository."
             ))?;
+        }
+        if forgotten {
+            output.line("The kernel keeps the old one no more; once more: obnam credential remember")?;
         }
         output.line(
             "Write the new one on the recovery sheet, and change it where this machine gets it from: obnam config show",

@@ -20,7 +20,7 @@ use obnam::format::{Time, to_cbor};
 use obnam::repository::blobs::BlobReader;
 use obnam::repository::open::open;
 use obnam::repository::{Repository, RepositoryError};
-use obnam::rewrite::{Fate, Rewriter, Watch, forget as forget_originals};
+use obnam::rewrite::{Fate, Rewriter, Task, Watch, forget as forget_originals};
 use obnam::select::Patterns;
 use support::*;
 
@@ -30,7 +30,7 @@ fn try_rewrite(repository: &Repository, pattern: &str) -> Result<Vec<(ChunkId, F
     let (snapshots, index) = load(repository);
     let chosen: Vec<_> = snapshots.iter().filter(|info| !info.forgotten).collect();
     let mut fates = Vec::new();
-    let mut rewriter = Rewriter::new(repository, &snapshots, &patterns, &watch)?;
+    let mut rewriter = Rewriter::new(repository, &snapshots, Task::LeaveOut(&patterns), &watch)?;
     rewriter.run(&index, &chosen, &mut |_, _, _| (), |info, fate| fates.push((info.id, fate)))?;
     Ok(fates)
 }
@@ -162,7 +162,7 @@ fn a_lie_about_where_blobs_are_takes_nothing_from_it() {
     let (patterns, watch) = (Patterns::parse(["bad*"]).unwrap(), Watch::default());
     let chosen: Vec<_> = snapshots.iter().filter(|info| info.id == original).collect();
     let mut made = None;
-    let mut rewriter = Rewriter::new(&repository_again, &snapshots, &patterns, &watch).unwrap();
+    let mut rewriter = Rewriter::new(&repository_again, &snapshots, Task::LeaveOut(&patterns), &watch).unwrap();
     let each = |_: &_, fate| match fate {
         Fate::Rewritten { id, .. } => made = Some(id),
         other => panic!("{other:?}"),

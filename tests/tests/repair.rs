@@ -2,10 +2,11 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use obnam_tests::tree::Random;
+use obnam_tests::tree::{self, Random};
 use obnam_tests::{Sandbox, args};
 use serde_json::Value;
 
@@ -148,4 +149,121 @@ fn packs_whose_index_is_lost_are_found() {
     assert!(!repaired["found"].as_array().unwrap().is_empty(), "{repaired}");
     check(&sandbox, &["--read-data"], 0);
     sandbox.assert_restores();
+}
+
+/// What a repair of snapshots says is lost of one of them: paths below the source.
+fn lost(sandbox: &Sandbox, result: &Value, snapshot: &str) -> BTreeSet<PathBuf> {
+    let all = result["lost"].as_array().unwrap().iter().filter(|one| one["snapshot"] == snapshot);
+    let below =
+        |one: &Value| Path::new(one["path"].as_str().unwrap()).strip_prefix(sandbox.source()).unwrap().to_owned();
+    all.map(below).collect()
+}
+
+/// Asserts that a restored tree is as described, but for what is lost, which is not there.
+fn assert_is_but_for(lost: &BTreeSet<PathBuf>, expected: &BTreeMap<PathBuf, tree::Description>, restored: &Path) {
+    let (is, was) = (tree::describe(restored), expected.keys().cloned().collect::<BTreeSet<_>>());
+    let gone: BTreeSet<PathBuf> = was.iter().filter(|path| !is.contains_key(*path)).cloned().collect();
+    assert_eq!(gone, *lost);
+    let left = expected.iter().filter(|(path, _)| !lost.contains(*path));
+    tree::assert_is(&left.map(|(path, one)| (path.clone(), one.clone())).collect(), restored);
+}
+
+/// The snapshots that check finds damaged.
+fn damaged(result: &Value) -> BTreeSet<String> {
+    let all = result["findings"].as_array().unwrap().iter().filter(|found| found["severity"] == "error");
+    all.map(|found| found["path"].as_str().unwrap().split(':').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_is_left_of_snapshots_whose_contents_are_lost() {
+    let sandbox = sandbox();
+    let source = sandbox.source();
+    tree::varied(&source.join("varied"), 5);
+    sandbox.back_up();
+    let whole = tree::describe(&source);
+    let nothing = sandbox.obnam(args!["--json", "repair", "snapshots"]).expect(0).result();
+    assert_eq!((&nothing["whole"], &nothing["stored_bytes"]), (&4.into(), &0.into()));
+    let (_, path) = biggest(&sandbox, "data");
+    fs::remove_file(path).unwrap();
+    let originals = sandbox.snapshots();
+    // With the index as it is, and with one that has been set right.
+    let (before, first) =
+        (sandbox.chunks(), sandbox.obnam(args!["--json", "repair", "snapshots", "-n"]).expect(0).result());
+    sandbox.obnam(args!["repair", "index"]).expect(0).says(&["obnam repair snapshots"]);
+    sandbox.obnam(args!["check"]).expect(4).says(&["next: obnam backup", "obnam repair snapshots"]);
+    let rehearsed = sandbox.obnam(args!["--json", "repair", "snapshots", "--dry-run"]).expect(0).result();
+    assert_eq!(rehearsed["lost"], first["lost"]);
+    assert!(rehearsed["snapshots"].as_array().unwrap().iter().all(|one| one["snapshot"].is_null()), "{rehearsed}");
+    assert!(sandbox.chunks().iter().filter(|chunk| chunk.0 == "data").all(|chunk| before.contains(chunk)));
+
+    let result = sandbox.obnam(args!["--json", "repair", "snapshots"]).expect(0).result();
+    assert_eq!(result["lost"], rehearsed["lost"]);
+    let repaired: Vec<(String, String)> = result["snapshots"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let text = |key: &str| one[key].as_str().unwrap().to_owned();
+            (text("id"), text("snapshot"))
+        })
+        .collect();
+    assert!(repaired.iter().any(|(original, _)| *original == originals[3]), "{result}");
+    let gone = lost(&sandbox, &result, &originals[3]);
+    assert!(!gone.is_empty() && gone.len() < 10, "{gone:?}");
+    let new = &repaired.iter().find(|(original, _)| *original == originals[3]).unwrap().1;
+    let restored = sandbox.restore(new);
+    assert_is_but_for(&gone, &whole, &restored);
+    // The damaged ones are still there, and nothing else is damaged.
+    let found = check(&sandbox, &["--read-data"], 4);
+    assert_eq!(damaged(&found), repaired.iter().map(|(original, _)| original[..10].to_owned()).collect());
+    let again = sandbox.obnam(args!["repair", "snapshots"]).expect(0).text();
+    assert!(again.contains(&format!("0 snapshots repaired, {} before", repaired.len())), "{again}");
+    assert_eq!(sandbox.snapshots().len(), originals.len() + repaired.len());
+    // When they are forgotten, all is well.
+    let names: Vec<&str> = repaired.iter().map(|(original, _)| original.as_str()).collect();
+    sandbox.obnam([&["forget"], &names[..]].concat()).expect(0);
+    sandbox.obnam(args!["prune"]).expect(0);
+    check(&sandbox, &["--read-data"], 0);
+    sandbox.next_machine();
+    assert_is_but_for(&gone, &whole, &sandbox.restore("latest"));
+}
+
+#[test]
+fn what_is_left_of_snapshots_whose_directories_are_lost() {
+    let sandbox = Sandbox::with_repository();
+    let source = sandbox.source();
+    tree::small_files(&source.join("many"), 6_000, 7);
+    Random(8).write_file(&source.join("large"), 30_000_000);
+    sandbox.back_up();
+    let whole = tree::describe(&source);
+    let (_, path) = biggest(&sandbox, "tree");
+    let good = fs::read(&path).unwrap();
+    let mut bytes = good.clone();
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    sandbox.next_machine();
+    sandbox.obnam(args!["repair", "index", "--read-data"]).expect(0);
+    let original = sandbox.snapshots()[0].clone();
+    let result = sandbox.obnam(args!["--json", "repair", "snapshots"]).expect(0).result();
+    let told = lost(&sandbox, &result, &original);
+    assert_eq!((told.len(), &result["lost"][0]["directory"]), (1, &true.into()), "{result}");
+    let folder = told.first().unwrap();
+    let gone: BTreeSet<PathBuf> =
+        whole.keys().filter(|path| path.starts_with(folder) && *path != folder).cloned().collect();
+    assert!(!gone.is_empty() && gone.len() <= 100);
+    let new = result["snapshots"][0]["snapshot"].as_str().unwrap();
+    assert_is_but_for(&gone, &whole, &sandbox.restore(new));
+    assert_eq!(damaged(&check(&sandbox, &[], 4)), BTreeSet::from([original[..10].to_owned()]));
+    sandbox.obnam(args!["forget", original]).expect(0);
+    check(&sandbox, &[], 0);
+
+    // All of them.
+    fs::remove_file(&path).unwrap();
+    for (label, id, _) in sandbox.chunks().into_iter().filter(|(label, ..)| label == "tree" || label == "data") {
+        fs::remove_file(file(&sandbox, &label, &id)).unwrap();
+    }
+    let before = sandbox.chunks();
+    sandbox.obnam(args!["repair", "snapshots"]).expect(3).says(&["nothing of it is left", "NOT repaired"]);
+    assert_eq!(sandbox.chunks(), before);
 }

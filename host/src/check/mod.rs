@@ -241,12 +241,17 @@ impl Check<'_> {
     }
 }
 
+/// What to do about a file or directory that is lost, once the index is right.
+pub const FILE_LOST: &str = "obnam backup where the files are, then obnam repair snapshots";
+
 /// What to do about an error.
 fn advice(code: &str) -> Option<&'static str> {
     match code {
-        "pack-missing" | "pack-size" => Some("obnam repair index, then obnam backup where the files are"),
+        "pack-missing" | "pack-size" => {
+            Some("obnam repair index, then obnam backup where the files are, then obnam repair snapshots")
+        }
         "chunk-damaged" | "blob-damaged" | "pack-unusable" => {
-            Some("obnam repair index --read-data, then obnam backup where the files are")
+            Some("obnam repair index --read-data, then obnam backup where the files are, then obnam repair snapshots")
         }
         _ => None,
     }

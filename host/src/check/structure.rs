@@ -163,7 +163,7 @@ impl Walk<'_> {
             path: Some(path),
             writer: None,
             files: None,
-            next: None,
+            next: Some(super::FILE_LOST.into()),
             message,
         });
     }

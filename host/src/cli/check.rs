@@ -9,7 +9,7 @@ use serde_json::json;
 use super::output::{Output, count, size};
 use super::progress::{State, shown};
 use super::{Failure, Global, exit, interrupt, trial};
-use crate::check::{Options, Part, Severity, Watch, run as look_through};
+use crate::check::{FILE_LOST, Options, Part, Severity, Watch, run as look_through};
 use crate::format::roster::Role;
 use crate::retention::Age;
 use crate::store;
@@ -122,6 +122,10 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
                 "{} found; what is intact can be restored",
                 count(errors as u64, "error was", "errors were")
             ))?;
+            let has_advice = report.findings.iter().any(|found| found.chunk.is_some() && found.next.is_some());
+            if !has_advice && report.findings.iter().any(|found| found.code == "file-damaged") {
+                output.line(format!("next: {FILE_LOST}"))?;
+            }
         }
         output.flush()?;
     }

@@ -207,7 +207,7 @@ impl Command {
             Command::Forget(_) => "forget",
             Command::Rewrite(_) => "rewrite",
             Command::Prune(_) => "prune",
-            Command::Repair(_) => "repair index",
+            Command::Repair(arguments) => arguments.name(),
             Command::Ls(_) => "ls",
             Command::Find(_) => "find",
             Command::Diff(_) => "diff",

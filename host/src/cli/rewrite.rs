@@ -19,7 +19,7 @@ use crate::format::roster::Role;
 use crate::repository::Repository;
 use crate::repository::forgetting::Outcome;
 use crate::repository::metadata::SnapshotInfo;
-use crate::rewrite::{Fate, LeftOut, Rewriter, Watch, forget};
+use crate::rewrite::{Fate, LeftOut, Reason, Rewriter, Task, Watch, forget};
 use crate::select::{Patterns, argument, read_file};
 
 /// Make new snapshots of old ones, without the files that match.
@@ -85,13 +85,16 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     let chosen = choose(&repository, &arguments.snapshots, &arguments.filter, &snapshots)?;
     let index = repository.load_index(&listing)?;
     let watch = Watch::stopped_by(interrupt::flag());
-    let mut rewriter = Rewriter::new(&repository, &snapshots, &patterns, &watch)?;
+    let mut rewriter = Rewriter::new(&repository, &snapshots, Task::LeaveOut(&patterns), &watch)?;
     let mut paths: Vec<Value> = Vec::new();
     let (lists, json) = (global.verbose > 0, output.json);
-    let mut told = |info: &SnapshotInfo, path: &Path, is_directory: bool| match (lists, json) {
-        (false, _) => {}
-        (true, false) => show(info, path, is_directory),
-        (true, true) => paths.push(path_in_json(info, path, is_directory)),
+    let mut told = |info: &SnapshotInfo, path: &Path, reason: Reason<'_>| {
+        let is_directory = reason == Reason::Matches(true);
+        match (lists, json) {
+            (false, _) => {}
+            (true, false) => show(info, path, is_directory),
+            (true, true) => paths.push(path_in_json(info, path, is_directory)),
+        }
     };
     let mut fates: Vec<(&SnapshotInfo, Fate)> = Vec::new();
     let mut rest = chosen.iter().copied();
@@ -161,7 +164,7 @@ fn path_in_json(info: &SnapshotInfo, path: &Path, is_directory: bool) -> Value {
 }
 
 /// What the progress says.
-fn state(watch: &Watch, total: usize) -> State {
+pub(super) fn state(watch: &Watch, total: usize) -> State {
     let (done, entries) = (watch.snapshots.get(), watch.entries.get());
     let stored = watch.counters.stored_bytes.get();
     let text = format!("{done} of {total} snapshots, {entries} files and directories, {} uploaded", size(stored));

@@ -1,4 +1,4 @@
-//! Rewrite: new snapshots made of old ones, without some of their files.
+//! Rewrite: new snapshots made of old ones, without some of their files: those that match, or those that are lost ([`Task`]).
 //!
 //! No contents are read. Of each snapshot its directories are gone through once to see whether anything is left out ([`trees`]); where
 //! it is, they are gone through again and made anew as far as they have changed ([`directory`]). Files keep their blobs, and directories in
@@ -12,15 +12,15 @@ mod directory;
 mod fault;
 mod trees;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use fault::Fault;
-pub use trees::LeftOut;
-use trees::{Made, Trees, Untouched};
+use trees::{Change, Made, Trees, Untouched};
+pub use trees::{LeftOut, Reason};
 
 use crate::backup::commit::{Chain, Description, commit};
 use crate::backup::counters::{Counter, Counters};
@@ -28,18 +28,18 @@ use crate::backup::journal;
 use crate::backup::session::Known;
 use crate::backup::upload::Uploads;
 use crate::backup::writer::Writer;
-use crate::chunk::ChunkId;
+use crate::chunk::{ChunkId, Label, LabelFilter};
 use crate::clock::Moment;
 use crate::format::content::Content;
 use crate::format::roster::Role;
 use crate::format::snapshot::{Rewritten, Snapshot, Statistics};
 use crate::index::Index;
 use crate::local::lock::BackupLock;
-use crate::repository::blobs::BlobReader;
+use crate::repository::blobs::{BlobReader, pack_label};
 use crate::repository::forgetting::Outcome;
 use crate::repository::metadata::SnapshotInfo;
 use crate::repository::tree::with_deep_stack;
-use crate::repository::{Repository, RepositoryError};
+use crate::repository::{Repository, RepositoryError, family};
 use crate::restore;
 use crate::select::Patterns;
 
@@ -70,6 +70,24 @@ impl Watch {
     }
 }
 
+/// What is to be done.
+#[derive(Debug, Clone, Copy)]
+pub enum Task<'t> {
+    /// Leave out what matches these patterns.
+    LeaveOut(&'t Patterns),
+    /// Leave out what is lost.
+    Repair,
+}
+
+impl<'t> Task<'t> {
+    fn change(self, gone: &'t HashSet<ChunkId>) -> Change<'t> {
+        match self {
+            Task::LeaveOut(patterns) => Change::LeaveOut(patterns),
+            Task::Repair => Change::Repair(gone),
+        }
+    }
+}
+
 /// What has become of a snapshot.
 #[derive(Debug, Clone)]
 pub enum Fate {
@@ -94,13 +112,13 @@ pub enum Fate {
     Damaged(String),
 }
 
-/// Is told of each path that is left out of a snapshot, and whether it is a directory.
-pub type Told<'t> = dyn FnMut(&SnapshotInfo, &Path, bool) + Send + 't;
+/// Is told of each path of a snapshot at which something is left out, and why.
+pub type Told<'t> = dyn FnMut(&SnapshotInfo, &Path, Reason<'_>) + Send + 't;
 
 /// Rewrites snapshots of a repository.
 pub struct Rewriter<'a> {
     repository: &'a Repository,
-    patterns: &'a Patterns,
+    task: Task<'a>,
     watch: &'a Watch,
     /// What was made of which snapshot before: the new one, its root directory, and the first one of the line.
     made: Vec<(ChunkId, Content, ChunkId)>,
@@ -115,11 +133,11 @@ fn first(info: &SnapshotInfo) -> Rewritten {
 }
 
 impl<'a> Rewriter<'a> {
-    /// Leaves out what matches these patterns. `snapshots` are all that there are.
+    /// For this task. `snapshots` are all that there are.
     pub fn new(
         repository: &'a Repository,
         snapshots: &[SnapshotInfo],
-        patterns: &'a Patterns,
+        task: Task<'a>,
         watch: &'a Watch,
     ) -> Result<Self, RepositoryError> {
         repository.require(Role::Writer, "write snapshots")?;
@@ -132,7 +150,7 @@ impl<'a> Rewriter<'a> {
             .filter_map(|info| Some((info.id, info.snapshot.root.clone(), info.snapshot.rewritten.as_ref()?.snapshot)));
         Ok(Rewriter {
             repository,
-            patterns,
+            task,
             watch,
             made: made.collect(),
             chain: Chain::new(repository, snapshots)?,
@@ -148,9 +166,10 @@ impl<'a> Rewriter<'a> {
         told: &mut Told<'_>,
         mut each: impl FnMut(&SnapshotInfo, Fate) + Send,
     ) -> Result<(), RepositoryError> {
+        let gone = self.gone(index)?;
         with_deep_stack(|| {
             for info in chosen {
-                let fate = match self.look(index, info, told) {
+                let fate = match self.look((index, &gone), info, told) {
                     Ok(made) if made.left_out.is_empty() => Fate::Untouched,
                     Ok(made) => Fate::Found(made.left_out),
                     Err(fault) => self.damage(fault)?,
@@ -173,9 +192,10 @@ impl<'a> Rewriter<'a> {
     ) -> Result<(), RepositoryError> {
         let _lock = BackupLock::take(self.repository.state_dir())?;
         journal::recover(self.repository)?;
+        let gone = self.gone(index)?;
         with_deep_stack(|| {
             for info in chosen {
-                let fate = self.one(index, info, told)?;
+                let fate = self.one((index, &gone), info, told)?;
                 self.watch.snapshots.add(1);
                 each(info, fate);
             }
@@ -183,11 +203,44 @@ impl<'a> Rewriter<'a> {
         })?
     }
 
-    fn look(&mut self, index: &Index, info: &SnapshotInfo, told: &mut Told<'_>) -> Result<Made, Fault> {
+    /// The packs that the index names and that are not there, or not as long as it says. Only a repair asks for them.
+    fn gone(&self, index: &Index) -> Result<HashSet<ChunkId>, RepositoryError> {
+        let mut gone = HashSet::new();
+        if matches!(self.task, Task::LeaveOut(_)) {
+            return Ok(gone);
+        }
+        // Listed later than the index: what that names is there, or gone.
+        let mut there: HashMap<(Label, ChunkId), u64> = HashMap::new();
+        for label in ["data", "tree"].map(family) {
+            let listed = self.repository.store.list(&LabelFilter::Exactly(label))?;
+            there.extend(listed.into_iter().map(|info| ((info.label, info.id), info.size)));
+        }
+        for pack in index.packs() {
+            let pack = pack?;
+            let Ok(label) = pack_label(&pack) else { continue };
+            if there.get(&(label, pack.info.id)) != Some(&pack.info.size) {
+                gone.insert(pack.info.id);
+            }
+        }
+        Ok(gone)
+    }
+
+    fn look(
+        &mut self,
+        (index, gone): (&Index, &HashSet<ChunkId>),
+        info: &SnapshotInfo,
+        told: &mut Told<'_>,
+    ) -> Result<Made, Fault> {
         let reader = BlobReader::new(self.repository, index);
         let budget = restore::budget(index, &info.snapshot.statistics);
-        let trees = Trees::new(&reader, self.patterns, self.watch, budget);
-        trees.look(&info.snapshot.root, &mut self.untouched, &mut |path, is_directory| told(info, path, is_directory))
+        let trees = Trees::new(&reader, self.task.change(gone), self.watch, budget);
+        let mut told = |path: &Path, reason: Reason<'_>| told(info, path, reason);
+        let made = trees.look(&info.snapshot.root, &mut self.untouched, &mut told)?;
+        if made.left_out.lost > 0 {
+            // A store that has gone away is no damage.
+            self.repository.store.open().map_err(RepositoryError::from)?;
+        }
+        Ok(made)
     }
 
     /// What a fault means for the snapshot. A store that has gone away is no damage.
@@ -205,8 +258,13 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    fn one(&mut self, index: &Index, info: &SnapshotInfo, told: &mut Told<'_>) -> Result<Fate, RepositoryError> {
-        match self.look(index, info, told) {
+    fn one(
+        &mut self,
+        known: (&Index, &HashSet<ChunkId>),
+        info: &SnapshotInfo,
+        told: &mut Told<'_>,
+    ) -> Result<Fate, RepositoryError> {
+        match self.look(known, info, told) {
             Ok(made) if made.left_out.is_empty() => return Ok(Fate::Untouched),
             Ok(_) => {}
             Err(fault) => return self.damage(fault),
@@ -228,11 +286,12 @@ impl<'a> Rewriter<'a> {
         let index = repository.load_index(&listing)?;
         // Where its list cannot be read, the index has to do.
         let originals = repository.relied_on(info, &listing, &index).unwrap_or_default();
-        let gone = &repository.buried(&listing).packs;
-        let known = Known { index: index.clone(), gone, originals: &originals, looked };
+        let lost = self.gone(&index)?;
+        let gone = &repository.buried(&listing).packs | &lost;
+        let known = Known { index: index.clone(), gone: &gone, originals: &originals, looked };
         let writer = Writer::new(repository, known, &self.watch.counters, &self.watch.stop)?;
         let before = self.watch.counters.statistics();
-        let made = match self.fill(&writer, &index, &info.snapshot) {
+        let made = match self.fill(&writer, (&index, &lost), &info.snapshot) {
             Ok(made) => made,
             Err(fault) => {
                 // What was stored is of use to the next try; that this one fails is already being said.
@@ -269,7 +328,7 @@ impl<'a> Rewriter<'a> {
             new_blobs: now.new_blobs - before.new_blobs,
             new_bytes: now.new_bytes - before.new_bytes,
             stored_bytes: now.stored_bytes - before.stored_bytes,
-            errors: info.snapshot.statistics.errors,
+            errors: info.snapshot.statistics.errors.saturating_add(made.left_out.lost),
             ..made.numbers
         };
         let (snapshot, rewritten) = (&info.snapshot, first(info));
@@ -292,10 +351,15 @@ impl<'a> Rewriter<'a> {
     }
 
     /// Stores the directories that have changed. All that the new ones need is durable then.
-    fn fill(&self, writer: &Writer<'_>, index: &Index, snapshot: &Snapshot) -> Result<Made, Fault> {
+    fn fill(
+        &self,
+        writer: &Writer<'_>,
+        (index, lost): (&Index, &HashSet<ChunkId>),
+        snapshot: &Snapshot,
+    ) -> Result<Made, Fault> {
         let reader = BlobReader::new(self.repository, index);
         let budget = restore::budget(index, &snapshot.statistics);
-        let trees = Trees::new(&reader, self.patterns, self.watch, budget);
+        let trees = Trees::new(&reader, self.task.change(lost), self.watch, budget);
         let made = thread::scope(|scope| {
             let uploads = Uploads::start(scope, writer);
             let sender = uploads.sender();

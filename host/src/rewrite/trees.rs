@@ -1,4 +1,5 @@
-//! The directories of one snapshot, once more: what is left out of them, and what they consist of then.
+//! The directories of one snapshot, once more: what is left out of them, because it matches or because it is lost, and what they consist
+//! of then.
 //!
 //! With [`Trees::look`] nothing is stored, and nothing is read of files. [`Trees::make`] makes directories anew where something in or below
 //! them has changed, and takes note of every blob that the new snapshot needs: its reference list is made of that.
@@ -17,14 +18,18 @@ use crate::backup::cuts::Cuts;
 use crate::backup::packer::Packer;
 use crate::backup::upload::UploadSender;
 use crate::backup::writer::Writer;
+use crate::chunk::ChunkId;
+use crate::format::FormatError;
 use crate::format::blob::{BlobId, BlobKind};
 use crate::format::content::{Content, Item, decode_items};
 use crate::format::entry::{Entries, Entry, EntryType, with_content};
 use crate::format::snapshot::Statistics;
 use crate::format::to_cbor;
+use crate::index::Location;
 use crate::repository::RepositoryError;
-use crate::repository::blobs::BlobReader;
+use crate::repository::blobs::{BlobReader, pack_label};
 use crate::repository::tree::{MAX_DEPTH, add_up};
+use crate::restore::sparse::Layout;
 use crate::select::Patterns;
 
 /// So many directories are remembered in which nothing is left out, some 10 MB.
@@ -37,6 +42,8 @@ pub struct LeftOut {
     pub files: u64,
     /// Directories; what is in them is not counted.
     pub directories: u64,
+    /// What is lost: files, and directories of which something is.
+    pub lost: u64,
 }
 
 impl LeftOut {
@@ -65,8 +72,28 @@ impl Untouched {
     }
 }
 
-/// Is told of each path that is left out, and whether it is a directory.
-pub type Told<'t> = dyn FnMut(&Path, bool) + Send + 't;
+/// Why something is not in the new snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason<'w> {
+    /// It matches, and is a directory or not.
+    Matches(bool),
+    /// The contents of the file are lost, or a part of them, for this reason.
+    FileLost(&'w str),
+    /// The directory is lost, or some of what is in it.
+    DirectoryLost(&'w str),
+}
+
+/// Is told of each path at which something is left out.
+pub type Told<'t> = dyn FnMut(&Path, Reason<'_>) + Send + 't;
+
+/// What is to be changed.
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'c> {
+    /// Leave out what matches.
+    LeaveOut(&'c Patterns),
+    /// Leave out what is lost; these packs are.
+    Repair(&'c HashSet<ChunkId>),
+}
 
 /// What has been found, or made.
 #[derive(Debug, Default)]
@@ -100,7 +127,7 @@ impl Shelf for Store<'_> {
 /// See the head of this module.
 pub struct Trees<'a, 'r> {
     reader: &'a BlobReader<'r>,
-    patterns: &'a Patterns,
+    change: Change<'a>,
     watch: &'a Watch,
     /// Entries that may still come: a directory that stands in itself many times over has more than any disk.
     budget: u64,
@@ -111,8 +138,8 @@ pub struct Trees<'a, 'r> {
 
 impl<'a, 'r> Trees<'a, 'r> {
     /// For one snapshot, which may have so many entries.
-    pub fn new(reader: &'a BlobReader<'r>, patterns: &'a Patterns, watch: &'a Watch, budget: u64) -> Self {
-        Trees { reader, patterns, watch, budget, path: PathBuf::from("/"), made: Made::default(), store: None }
+    pub fn new(reader: &'a BlobReader<'r>, change: Change<'a>, watch: &'a Watch, budget: u64) -> Self {
+        Trees { reader, change, watch, budget, path: PathBuf::from("/"), made: Made::default(), store: None }
     }
 
     /// Looks what is left out below a root directory. Not all that is left is counted.
@@ -125,11 +152,23 @@ impl<'a, 'r> Trees<'a, 'r> {
     pub fn make(mut self, root: &Content, writer: &'a Writer<'a>, uploads: &'a UploadSender) -> Result<Made, Fault> {
         let (cuts, data) = (Cuts::new(writer.repository), Packer::for_data(&writer.repository.roster.parameters));
         self.store = Some(Store { writer, uploads, cuts, data });
+        // What is lost has been told by whoever looked.
         self.made.root = self.directory(root, 0, None, &mut |_, _| ())?;
         if let Some(store) = &mut self.store {
             store.data.flush(uploads)?;
         }
         Ok(self.made)
+    }
+
+    /// Damage at the present path: in a repair it is told, and what is lost is left out.
+    fn lost(&mut self, error: RepositoryError, told: &mut Told<'_>) -> Result<(), Fault> {
+        let is_repair = matches!(self.change, Change::Repair(_));
+        if !is_repair || error.is_denied() || matches!(error, RepositoryError::Interrupted) {
+            return Err(at(&self.path)(error));
+        }
+        self.made.left_out.lost += 1;
+        told(&self.path, Reason::DirectoryLost(&error.to_string()));
+        Ok(())
     }
 
     /// A directory without what is left out; none if it is as it was.
@@ -153,19 +192,37 @@ impl<'a, 'r> Trees<'a, 'r> {
         }
         let reader = self.reader;
         let (mut directory, mut changed, mut last) = (Directory::default(), false, None);
-        for leaf in reader.leaves(content).map_err(at(&self.path))? {
-            let leaf = leaf.map_err(at(&self.path))?;
-            let piece = reader.read(BlobKind::Tree, &leaf.id).map_err(at(&self.path))?;
-            if piece.len() as u64 != leaf.size {
-                let why = "a piece of another length than its content says";
-                return Err(at(&self.path)(malformed("a directory", why)));
+        let leaves = match reader.leaves(content) {
+            Ok(leaves) => leaves,
+            Err(why) => {
+                self.lost(why, told)?;
+                return Ok(Some(Content::default()));
+            }
+        };
+        for leaf in leaves {
+            let read = leaf.and_then(|leaf| Ok((leaf, reader.read(BlobKind::Tree, &leaf.id)?)));
+            let (leaf, piece) = match read {
+                Ok(read) => read,
+                Err(why) => {
+                    self.lost(why, told)?;
+                    changed = true;
+                    if let Some(store) = &mut self.store {
+                        directory.add(&[], store)?;
+                    }
+                    continue;
+                }
+            };
+            let has_right_size = piece.len() as u64 == leaf.size;
+            if !has_right_size {
+                self.lost(malformed("a directory", "a piece of another length than its content says"), told)?;
             }
             let entries = self.piece(&piece, depth, &mut last, untouched.as_deref_mut(), told)?;
-            let has_changed = entries.iter().any(|entry| !matches!(entry.outcome, Outcome::Same));
+            let is_same = |entry: &Piece<'_>| matches!(entry.outcome, Outcome::Same);
+            let has_changed = !has_right_size || !entries.is_whole || !entries.pieces.iter().all(is_same);
             changed |= has_changed;
             let Some(store) = &mut self.store else { continue };
             if has_changed || !directory.is_at_cut() {
-                directory.add(&entries, store)?;
+                directory.add(&entries.pieces, store)?;
             } else {
                 directory.keep(leaf, store)?;
                 self.need(BlobKind::Tree, &leaf.id)?;
@@ -190,23 +247,28 @@ impl<'a, 'r> Trees<'a, 'r> {
         last: &mut Option<Vec<u8>>,
         mut untouched: Option<&mut Untouched>,
         told: &mut Told<'_>,
-    ) -> Result<Vec<Piece<'p>>, Fault> {
-        let mut pieces: Vec<Piece<'p>> = Vec::new();
+    ) -> Result<Pieces<'p>, Fault> {
+        let mut found = Pieces { pieces: Vec::new(), is_whole: true };
         let mut entries = Entries::new(piece);
         while let Some((entry, raw)) = entries.next_with_bytes() {
-            let wrong = |why| at(&self.path)(RepositoryError::Malformed { what: "a directory".into(), why });
-            let entry = entry.map_err(wrong)?;
-            let before = pieces.last().map(|piece| &piece.name).or(last.as_ref());
-            if before.is_some_and(|before| *before >= entry.name) {
-                return Err(at(&self.path)(malformed("a directory", "an entry that is out of order or there twice")));
-            }
+            let before = found.pieces.last().map(|piece| &piece.name).or(last.as_ref());
+            let entry = match entry {
+                Ok(entry) if before.is_none_or(|before| *before < entry.name) => entry,
+                wrong => {
+                    let why =
+                        wrong.err().unwrap_or(FormatError::Malformed("an entry that is out of order or there twice"));
+                    self.lost(RepositoryError::Malformed { what: "a directory".into(), why }, told)?;
+                    found.is_whole = false;
+                    continue;
+                }
+            };
             self.path.push(OsStr::from_bytes(&entry.name));
             let outcome = self.entry(&entry, raw, depth, untouched.as_deref_mut(), told)?;
             self.path.pop();
-            pieces.push(Piece { name: entry.name, raw, outcome });
+            found.pieces.push(Piece { name: entry.name, raw, outcome });
         }
-        *last = pieces.last().map(|piece| piece.name.clone()).or(last.take());
-        Ok(pieces)
+        *last = found.pieces.last().map(|piece| piece.name.clone()).or(last.take());
+        Ok(found)
     }
 
     /// What becomes of the entry at the present path.
@@ -226,11 +288,7 @@ impl<'a, 'r> Trees<'a, 'r> {
             let why = "more entries than the snapshot can have: directories that stand in themselves";
             at(&self.path)(malformed("a directory", why))
         })?;
-        let is_directory = entry.kind == EntryType::Directory;
-        if self.patterns.matches(&self.path, is_directory) == Some(true) {
-            let left_out = &mut self.made.left_out;
-            *(if is_directory { &mut left_out.directories } else { &mut left_out.files }) += 1;
-            told(&self.path, is_directory);
+        if self.is_left_out(entry, told)? {
             return Ok(Outcome::Gone);
         }
         let numbers = &mut self.made.numbers;
@@ -259,6 +317,35 @@ impl<'a, 'r> Trees<'a, 'r> {
                 Err(at(&self.path)(malformed("an entry", why)))
             }
         }
+    }
+
+    /// Whether the entry at the present path matches, or is a file that is lost.
+    fn is_left_out(&mut self, entry: &Entry, told: &mut Told<'_>) -> Result<bool, Fault> {
+        let left_out = &mut self.made.left_out;
+        match self.change {
+            Change::LeaveOut(patterns) => {
+                let is_directory = entry.kind == EntryType::Directory;
+                if patterns.matches(&self.path, is_directory) != Some(true) {
+                    return Ok(false);
+                }
+                *(if is_directory { &mut left_out.directories } else { &mut left_out.files }) += 1;
+                told(&self.path, Reason::Matches(is_directory));
+            }
+            Change::Repair(gone) => {
+                let Some(content) = entry.content.as_ref().filter(|_| entry.kind == EntryType::File) else {
+                    return Ok(false);
+                };
+                let layout = Layout::of(entry).map(drop).map_err(|why| why.to_string());
+                let state = match layout {
+                    Ok(()) => contents_state(self.reader, content, gone).map_err(at(&self.path))?,
+                    wrong => wrong,
+                };
+                let Err(why) = state else { return Ok(false) };
+                left_out.lost += 1;
+                told(&self.path, Reason::FileLost(&why));
+            }
+        }
+        Ok(true)
     }
 
     /// Takes note that the new snapshot needs a blob. One that is there, but only in packs that are being removed, or where nobody
@@ -305,4 +392,38 @@ impl<'a, 'r> Trees<'a, 'r> {
         }
         Ok(())
     }
+}
+
+/// The entries of a piece, and whether all of it could be read.
+struct Pieces<'p> {
+    pieces: Vec<Piece<'p>>,
+    is_whole: bool,
+}
+
+/// Whether all blobs of a file are in packs that are there, as far as the index knows; if not, what is lost.
+fn contents_state(
+    reader: &BlobReader<'_>,
+    content: &Content,
+    gone: &HashSet<ChunkId>,
+) -> Result<Result<(), String>, RepositoryError> {
+    let leaves = match reader.leaves(content) {
+        Ok(leaves) => leaves,
+        Err(why) => return Ok(Err(why.to_string())),
+    };
+    for leaf in leaves {
+        let item = match leaf {
+            Ok(item) => item,
+            Err(why) if why.is_denied() => return Err(why),
+            Err(why) => return Ok(Err(why.to_string())),
+        };
+        let is_there = |location: &Location| {
+            let place = &location.record.place;
+            let fits = place.kind == BlobKind::Data && u64::from(place.raw) == item.size;
+            fits && location.pack().is_ok_and(|pack| pack_label(&pack).is_ok() && !gone.contains(&pack.info.id))
+        };
+        if !reader.index.locations(&item.id).any(|location| is_there(&location)) {
+            return Ok(Err(format!("its contents are lost, or a part of them: no pack holds data blob {}", item.id)));
+        }
+    }
+    Ok(Ok(()))
 }

@@ -1,32 +1,20 @@
-//! `obnam repair`: what can be set right where something was lost.
+//! `obnam repair index`: entries that lead nowhere go, and packs without any come in.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::json;
 
-use super::output::{Output, count, size};
-use super::progress::{State, shown};
-use super::{Failure, Global, exit, interrupt};
+use super::super::output::{Output, count, size};
+use super::super::progress::{State, shown};
+use super::super::{Failure, Global, exit, interrupt};
 use crate::check::{Options, Part, Watch, run as look_through};
 use crate::repository::ChunkName;
-
-/// Set right what check has found.
-#[derive(Debug, Args)]
-pub struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, Subcommand)]
-enum What {
-    Index(Index),
-}
 
 /// Drop index entries that lead nowhere, and index packs that no index names.
 ///
 /// Nothing is destroyed: packs stay as they are, and restore goes on to bring back what is intact. The next backup stores again what was
 /// lost, where the files are still there. This needs a client with the roles reader and maintainer.
 #[derive(Debug, Args)]
-struct Index {
+pub struct Arguments {
     /// Read every chunk, and drop the entries of blobs that do not open
     #[arg(long)]
     read_data: bool,
@@ -36,7 +24,6 @@ struct Index {
 }
 
 pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
-    let What::Index(arguments) = &arguments.what;
     let repository = global.repository()?;
     let watch = Watch::stopped_by(interrupt::flag());
     let look = || {
@@ -82,7 +69,10 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         if arguments.dry_run { "; nothing was done" } else { "" }
     ))?;
     if !missing.is_empty() || repair.dropped > 0 {
-        output.summary("run obnam backup where the files are: it stores again what is lost and still there")?;
+        output.summary(
+            "run obnam backup where the files are: it stores again what is lost and still there. \
+             For what is not: obnam repair snapshots",
+        )?;
     }
     output.flush()?;
     Ok(exit::OK)

@@ -189,8 +189,10 @@ fn what_is_left_of_snapshots_whose_contents_are_lost() {
     // With the index as it is, and with one that has been set right.
     let (before, first) =
         (sandbox.chunks(), sandbox.obnam(args!["--json", "repair", "snapshots", "-n"]).expect(0).result());
-    sandbox.obnam(args!["repair", "index"]).expect(0).says(&["obnam repair snapshots"]);
-    sandbox.obnam(args!["check"]).expect(4).says(&["next: obnam backup", "obnam repair snapshots"]);
+    let advice = sandbox.obnam(args!["repair", "index"]).expect(0).text();
+    assert!(advice.contains("For what is not: obnam repair snapshots"), "{advice}");
+    let advice = sandbox.obnam(args!["check"]).expect(4).text();
+    assert!(advice.contains("next: obnam backup where the files are, then obnam repair snapshots"), "{advice}");
     let rehearsed = sandbox.obnam(args!["--json", "repair", "snapshots", "--dry-run"]).expect(0).result();
     assert_eq!(rehearsed["lost"], first["lost"]);
     assert!(rehearsed["snapshots"].as_array().unwrap().iter().all(|one| one["snapshot"].is_null()), "{rehearsed}");
@@ -209,7 +211,7 @@ fn what_is_left_of_snapshots_whose_contents_are_lost() {
         .collect();
     assert!(repaired.iter().any(|(original, _)| *original == originals[3]), "{result}");
     let gone = lost(&sandbox, &result, &originals[3]);
-    assert!(!gone.is_empty() && gone.len() < 10, "{gone:?}");
+    assert!(!gone.is_empty() && gone.len() < 40, "{gone:?}");
     let new = &repaired.iter().find(|(original, _)| *original == originals[3]).unwrap().1;
     let restored = sandbox.restore(new);
     assert_is_but_for(&gone, &whole, &restored);
@@ -264,6 +266,6 @@ fn what_is_left_of_snapshots_whose_directories_are_lost() {
         fs::remove_file(file(&sandbox, &label, &id)).unwrap();
     }
     let before = sandbox.chunks();
-    sandbox.obnam(args!["repair", "snapshots"]).expect(3).says(&["nothing of it is left", "NOT repaired"]);
+    sandbox.obnam(args!["repair", "snapshots"]).expect(3).says(&["nothing of it is left"]);
     assert_eq!(sandbox.chunks(), before);
 }

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use obnam::chunk::ChunkId;
 use obnam::format::blob::BlobKind;
+use obnam::format::content::Content;
 use obnam::format::index::Moved;
 use obnam::format::ordinals::Ordinals;
+use obnam::format::references::{Encoded, Reference, References};
 use obnam::format::roster::{Removed, Role};
 use obnam::repository::Repository;
 use obnam::repository::open::open;
@@ -191,7 +193,7 @@ fn lie(repository: &Repository, packs: &[(ChunkId, u32)]) {
     let blobs: Vec<(BlobKind, &[u8])> = many.chunks(4).map(|some| (BlobKind::Data, some)).collect();
     let pack = forger.pack("data", &blobs);
     let mut payload = forger.index_of(&[&pack]);
-    payload.moves = packs
+    let moves = packs
         .iter()
         .map(|(from, from_count)| Moved {
             from: *from,
@@ -202,6 +204,7 @@ fn lie(repository: &Repository, packs: &[(ChunkId, u32)]) {
             first: 0,
         })
         .collect();
+    payload.moves = Some(moves);
     forger.index(&payload);
 }
 
@@ -235,6 +238,40 @@ fn only_maintainers_move() {
         let repository = world.open_fresh();
         assert_restores(&repository, &last, &source, &before);
         assert_clean(&repository);
+    }
+}
+
+#[test]
+fn a_writer_cannot_say_later_that_its_pack_holds_something_else() {
+    let world = World::new();
+    let party = world.party("hijacked");
+    world.admit(vec![(&party, vec![Role::Writer, Role::Reader], None)]);
+    let hijacked = world.open_as(&party);
+    let forger = Forger::new(&hijacked);
+    // A snapshot from better times needs the second of three blobs.
+    let blobs = [noise(1, 3000), noise(2, 3000), noise(3, 3000)];
+    let pack = forger.pack("data", &blobs.each_ref().map(|bytes| (BlobKind::Data, bytes.as_slice())));
+    let mut used = Ordinals::none(3);
+    used.insert(1);
+    let mut snapshot = forger.snapshot(1, Content::new(0, &[]), None);
+    let needed = Encoded::of(&[Reference { pack: pack.id, live: 3000, used: Some(used) }]);
+    snapshot.references = References { inline: Some(needed.records), used: needed.used, pieces: None };
+    forger.put_snapshot(&snapshot);
+    // Now the index says that the third one is the second of three.
+    let mut lie = pack.clone();
+    lie.blobs[0].stored += lie.blobs[1].stored;
+    lie.blobs[1] = lie.blobs[2];
+    lie.blobs[2].offset += lie.blobs[2].stored;
+    lie.blobs[2].stored = 10;
+    forger.index(&forger.index_of(&[&lie]));
+    for _ in 0..3 {
+        pass(&world.store, 48 * HOUR);
+        let elsewhere = world.source("elsewhere", &[("e", b"the time at the store".to_vec())]);
+        backup(&world.open(), &elsewhere);
+        let repository = world.open();
+        assert_eq!(repack(&repository).repacked.packs, 0);
+        let warned = repository.warnings.all().iter().any(|warning| warning.code == "pack-damaged");
+        assert!(warned && packs(&world).contains(&pack.id));
     }
 }
 

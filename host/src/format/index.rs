@@ -52,8 +52,8 @@ pub struct IndexPayload {
     #[cbor(n(4), with = "minicbor::bytes")]
     pub used: Option<Vec<u8>>,
     /// From where blobs came into the packs; of maintainers only.
-    #[cbor(n(5), default)]
-    pub moves: Vec<Moved>,
+    #[n(5)]
+    pub moves: Option<Vec<Moved>>,
 }
 
 /// Blobs that a maintainer has moved from one pack into another. Snapshots that name the former need the latter.

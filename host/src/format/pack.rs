@@ -181,12 +181,22 @@ impl PackBuilder {
 
 /// Reads the directory of a whole pack.
 pub fn read_directory(pack: &[u8], header: &Header, cipher: &PieceCipher) -> Result<Vec<BlobPlace>, FormatError> {
+    read_directory_at(pack, 0, header, cipher)
+}
+
+/// Reads the directory out of the end of a pack, which begins at this offset.
+pub fn read_directory_at(
+    end: &[u8],
+    at: usize,
+    header: &Header,
+    cipher: &PieceCipher,
+) -> Result<Vec<BlobPlace>, FormatError> {
     let short = FormatError::Malformed("a pack without a footer");
-    let footer_at = pack.len().checked_sub(FOOTER_SIZE).ok_or(short.clone())?;
-    let mut footer = pack[footer_at..].to_vec();
+    let footer_at = end.len().checked_sub(FOOTER_SIZE).ok_or(short.clone())?;
+    let mut footer = end[footer_at..].to_vec();
     let length = Fields(cipher.open(Purpose::Footer, 0, &mut footer)?).u32()? as usize;
-    let start = footer_at.checked_sub(length).filter(|&start| start >= header.length()).ok_or(short)?;
-    let mut directory = pack[start..footer_at].to_vec();
+    let start = footer_at.checked_sub(length).ok_or(short)?;
+    let mut directory = end[start..footer_at].to_vec();
     let mut fields = Fields(cipher.open(Purpose::Directory, 0, &mut directory)?);
     let count = fields.u32()? as usize;
     let mut records = Fields(fields.take(count.saturating_mul(RECORD))?);
@@ -205,7 +215,7 @@ pub fn read_directory(pack: &[u8], header: &Header, cipher: &PieceCipher) -> Res
         blobs.push(BlobPlace { kind, id, compressed, offset: offset as u32, stored, raw });
         offset += stored as usize;
     }
-    if offset == start { Ok(blobs) } else { Err(FormatError::Malformed("a directory that does not fit its pack")) }
+    if offset == at + start { Ok(blobs) } else { Err(FormatError::Malformed("a directory that does not fit its pack")) }
 }
 
 /// Opens blobs; one per thread, because its working memory is worth keeping.

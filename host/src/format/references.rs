@@ -178,7 +178,7 @@ mod tests {
         let used = |n: u32| {
             let mut part = Ordinals::none(n % 100);
             (0..n % 100).filter(|place| place % 3 == n % 3).for_each(|place| part.insert(place));
-            (n % 100 > 0 && n % 2 == 1).then_some(part)
+            (!n.is_multiple_of(100) && !n.is_multiple_of(2)).then_some(part)
         };
         let mut all: Vec<_> = (0..count).map(|n| Reference { pack: pack(n), live: n.into(), used: used(n) }).collect();
         all.sort_by_key(|reference| reference.pack);

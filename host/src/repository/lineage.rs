@@ -70,7 +70,7 @@ impl Repository {
         for info in &listing.indexes {
             let Ok((signer, payload)) = self.signed_payload(info, Context::Index) else { continue };
             let Ok(payload) = from_cbor::<IndexPayload>(&payload) else { continue };
-            for moved in payload.moves.iter().filter(|_| self.is_maintainer(&signer)) {
+            for moved in payload.moves.iter().flatten().filter(|_| self.is_maintainer(&signer)) {
                 moves.entry(moved.from).or_default().push(moved.to);
             }
         }

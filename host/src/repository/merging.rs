@@ -62,7 +62,8 @@ impl<'r> Merging<'r> {
     ) -> Result<bool, RepositoryError> {
         let may_quote = self.repository.is_maintainer(signer);
         let packs: Vec<(u32, &PackInfo)> = (0..).zip(&payload.packs).filter(|(_, pack)| keep(&pack.id)).collect();
-        let moves: Vec<&Moved> = payload.moves.iter().filter(|moved| keep(&moved.to) && matters(moved)).collect();
+        let moves: Vec<&Moved> =
+            payload.moves.iter().flatten().filter(|moved| keep(&moved.to) && matters(moved)).collect();
         let is_own = |pack: &PackInfo| pack.writer == *signer || self.known.contains(&hash(pack));
         if !may_quote && (!moves.is_empty() || !packs.iter().all(|(_, pack)| is_own(pack))) {
             self.stays(packs.iter().map(|(_, pack)| hash(pack)));
@@ -92,7 +93,8 @@ impl<'r> Merging<'r> {
         }
         pruning::is_in_time(self.looked)?;
         let payload = IndexPayload::new(std::mem::take(&mut self.packs), std::mem::take(&mut self.records));
-        let payload = IndexPayload { moves: std::mem::take(&mut self.moves), ..payload };
+        let moves = std::mem::take(&mut self.moves);
+        let payload = IndexPayload { moves: (!moves.is_empty()).then_some(moves), ..payload };
         let label = tagged("index", &self.repository.client.tag);
         self.repository.put_signed(&label, Context::Index, to_cbor(&payload))?;
         self.written += 1;

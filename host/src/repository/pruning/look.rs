@@ -236,7 +236,8 @@ fn read_index(repository: &Repository, info: &ChunkInfo) -> Result<(KnownIndex, 
     // Only maintainers move, whether they still are some or not.
     let may_move = repository.roster.member(&signer).is_some_and(|member| member.has(Role::Maintainer));
     let counts = repository.is_maintainer(&signer);
-    let moves = payload.moves.iter().filter(|_| may_move).filter_map(|moved| KnownMove::new(moved.clone(), counts));
+    let moves =
+        payload.moves.iter().flatten().filter(|_| may_move).filter_map(|moved| KnownMove::new(moved.clone(), counts));
     let moves: Vec<KnownMove> = moves.collect();
     let index = KnownIndex { info: info.clone(), packs: described(&payload), is_piece: payload.references.is_some() };
     Ok((index, moves))

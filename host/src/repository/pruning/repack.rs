@@ -1,6 +1,7 @@
 //! Repacking: blobs that are needed go from packs that hold little else into new ones, so that the old ones can go.
 //!
-//! What is copied is opened first, and has to be what it is called; a pack with a blob that is not stays as it is. New packs keep
+//! What is copied is opened first, and has to be what it is called; a pack with a blob that is not, or with other blobs than the index
+//! says, stays as it is. New packs keep
 //! the writer of the old ones, by whom everybody decides whether to rely on them. Index chunks say from where the blobs came
 //! ([`Moved`]), so that reference lists that name the old packs lead to the new ones.
 //!
@@ -10,15 +11,18 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::look::Look;
 use super::needs::KnownMove;
 use super::{Budget, Pruning, Sum, Unused, is_in_time};
 use crate::chunk::ChunkId;
+use crate::crypto::aead::TAG_SIZE;
 use crate::format::blob::BlobKind;
 use crate::format::header::{Header, KeyId};
 use crate::format::index::{IndexPayload, Moved, PackInfo, Record};
 use crate::format::ordinals::Ordinals;
-use crate::format::pack::{BlobOpener, BlobPlace, FinishedPack, PackBuilder};
+use crate::format::pack::{BlobOpener, BlobPlace, FinishedPack, PackBuilder, read_directory_at};
 use crate::format::signed::Context;
 use crate::format::{FormatError, WriterTag, to_cbor};
 use crate::index::{Index, IndexedPack, contents};
@@ -391,7 +395,7 @@ impl<'r> Repacking<'r> {
         }
         is_in_time(self.look.listing.looked)?;
         let payload = IndexPayload::new(std::mem::take(&mut self.packs), std::mem::take(&mut self.records));
-        let payload = IndexPayload { moves: std::mem::take(&mut self.moves), ..payload };
+        let payload = IndexPayload { moves: Some(std::mem::take(&mut self.moves)), ..payload };
         let label = tagged("index", &self.repository.client.tag);
         self.repository.put_signed(&label, Context::Index, to_cbor(&payload)).map(drop)
     }
@@ -405,20 +409,32 @@ fn read(repository: &Repository, source: &Source) -> Result<Vec<Vec<u8>>, Reposi
     let unusable = |why| RepositoryError::Unusable { label: label.clone(), id: *id, why };
     let header = Header::parse(&source.pack.info.header).map_err(unusable)?;
     let pack = open_header(repository, &label, &header).map_err(unusable)?;
-    let needed: Vec<&BlobPlace> = source.needed().collect();
-    let mut opener = BlobOpener::default();
-    let mut texts = Vec::with_capacity(needed.len());
-    for near in needed.chunk_by(|a, b| b.offset - (a.offset + a.stored) <= GAP) {
+    // What the pack says of itself decides which blob is which: whoever wrote it once may say something else in the index by now.
+    let size = source.pack.info.size;
+    let end = source.places.last().map_or(0, |place| place.offset + place.stored);
+    let mut wanted: Vec<(u32, u32)> = source.needed().map(|place| (place.offset, place.stored)).collect();
+    wanted.push((end, u32::try_from(size).unwrap_or(u32::MAX).saturating_sub(end)));
+    let mut pieces: Vec<Bytes> = Vec::with_capacity(wanted.len());
+    for near in wanted.chunk_by(|a, b| b.0 - (a.0 + a.1) <= GAP) {
         let (Some(first), Some(last)) = (near.first(), near.last()) else { continue };
-        let start = u64::from(first.offset);
-        let bytes = repository.store.get(&label, id, Some(start..u64::from(last.offset) + u64::from(last.stored)))?;
-        for place in near {
-            let at = (place.offset - first.offset) as usize;
-            let mut piece = bytes[at..at + place.stored as usize].to_vec();
-            opener.open_in_place(&pack.cipher, &pack.hasher, place, &mut piece).map_err(unusable)?;
-            piece.truncate(piece.len() - crate::crypto::aead::TAG_SIZE);
-            texts.push(piece);
-        }
+        let bytes =
+            repository.store.get(&label, id, Some(u64::from(first.0)..u64::from(last.0) + u64::from(last.1)))?;
+        pieces.extend(near.iter().map(|(offset, length)| {
+            let at = (offset - first.0) as usize;
+            bytes.slice(at..at + *length as usize)
+        }));
     }
-    Ok(texts)
+    let directory = pieces.pop().unwrap_or_default();
+    let places = read_directory_at(&directory, end as usize, &header, &pack.cipher).map_err(unusable)?;
+    if places != source.places {
+        return Err(unusable(FormatError::Malformed("a pack that holds something else than an index says")));
+    }
+    let mut opener = BlobOpener::default();
+    let open = |(place, piece): (&BlobPlace, &Bytes)| {
+        let mut text = piece.to_vec();
+        opener.open_in_place(&pack.cipher, &pack.hasher, place, &mut text).map_err(unusable)?;
+        text.truncate(text.len() - TAG_SIZE);
+        Ok(text)
+    };
+    source.needed().zip(&pieces).map(open).collect()
 }

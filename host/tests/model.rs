@@ -1,5 +1,6 @@
-//! A repository against a model: two clients back up, forget and prune in any order, die in the middle, or sleep through what the other one
-//! does. Whatever they do, each snapshot that was committed and not forgotten comes back as its source was, and in the end all space is freed.
+//! A repository against a model: two clients back up, forget, prune and copy into another repository in any order, die in the middle, or
+//! sleep through what the other one does. Whatever they do, each snapshot that was committed and not forgotten comes back as its source
+//! was, from there and from the other repository, and in the end all space is freed.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -12,11 +13,14 @@ use std::time::Duration;
 
 use obnam::chunk::ChunkId;
 use obnam::clock;
+use obnam::copy::{self, Copier, Fate};
 use obnam::format::roster::Role;
+use obnam::repository::metadata::SnapshotInfo;
 use obnam::repository::open::open;
 use obnam::repository::pruning::{Options, Watch};
 use obnam::repository::{Repository, RepositoryError};
 use obnam::store::ChunkStore;
+use obnam::store::memory::MemoryStore;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use support::*;
@@ -30,6 +34,8 @@ enum Deed {
     Forget { which: u64 },
     /// Prunes.
     Prune,
+    /// Copies all snapshots into the other repository.
+    Copy,
 }
 
 #[derive(Debug, Clone)]
@@ -50,6 +56,7 @@ fn deeds() -> impl Strategy<Value = Deed> {
         1 => any::<u64>().prop_map(|which| Deed::Forget { which }),
         2 => Just(Deed::Forget { which: u64::MAX }),
         3 => Just(Deed::Prune),
+        2 => Just(Deed::Copy),
     ]
 }
 
@@ -79,6 +86,12 @@ struct Model {
     sources: [PathBuf; 2],
     /// What each snapshot has to bring back.
     snapshots: Mutex<BTreeMap<ChunkId, (usize, Tree)>>,
+    /// The same of all that there ever were.
+    history: Mutex<BTreeMap<ChunkId, (usize, Tree)>>,
+    /// Where they are copied to.
+    copies: World,
+    /// What was copied.
+    copied: Mutex<Vec<ChunkId>>,
 }
 
 impl Model {
@@ -87,7 +100,54 @@ impl Model {
         let other = world.party("other");
         world.admit(vec![(&other, vec![Role::Writer, Role::Reader, Role::Maintainer], None)]);
         let sources = ["one", "two"].map(|name| world.source(name, &[("shared", noise(99, 20_000))]));
-        Arc::new(Model { world, other, sources, snapshots: Mutex::default() })
+        let (snapshots, history, copied) = Default::default();
+        Arc::new(Model { world, other, sources, snapshots, history, copies: World::new(), copied })
+    }
+
+    /// The store that a deed changes.
+    fn store(&self, deed: &Deed) -> Arc<MemoryStore> {
+        if matches!(deed, Deed::Copy) { self.copies.store.clone() } else { self.world.store.clone() }
+    }
+
+    fn note(&self, id: ChunkId, client: usize, expected: Tree) {
+        self.snapshots.lock().unwrap().insert(id, (client, expected.clone()));
+        self.history.lock().unwrap().insert(id, (client, expected));
+    }
+
+    /// Copies what there is. A snapshot that is forgotten or pruned meanwhile may not come over.
+    fn copy(&self, client: usize, store: Arc<dyn ChunkStore>) -> Result<(), RepositoryError> {
+        let source = self.open(client, self.world.store.clone())?;
+        let target =
+            open(self.copies.place_of(store, "first"), &self.copies.secret, Some(self.copies.made.repository))?;
+        let (snapshots, index) = load(&source);
+        let living: Vec<&SnapshotInfo> = snapshots.iter().filter(|info| !info.forgotten).collect();
+        let watch = copy::Watch::default();
+        let mut copier = Copier::new(&source, &index, &target, &watch)?;
+        copier.copy(&living, |_, fate| {
+            if let Fate::Copied(id) = fate {
+                self.copied.lock().unwrap().push(*id);
+            }
+        })
+    }
+
+    /// Every copy brings back what its original did.
+    fn check_copies(&self) {
+        let repository = self.copies.open_fresh();
+        let (listed, index) = load(&repository);
+        for id in self.copied.lock().unwrap().iter() {
+            assert!(listed.iter().any(|info| info.id == *id), "the copy {id} has vanished");
+        }
+        let history = self.history.lock().unwrap();
+        for info in &listed {
+            let Some((client, expected)) = history.get(&info.snapshot.origin.as_ref().unwrap().snapshot) else {
+                continue;
+            };
+            let restored = restore_root(&repository, &index, &info.snapshot.root);
+            assert_eq!(restored.problems, [], "the copy {}", info.id);
+            assert!(tree(&restored.at(&self.sources[*client])) == *expected, "the copy {} is another", info.id);
+        }
+        let report = check(&repository, false);
+        assert_eq!(report.errors(), 0, "{:#?}", report.findings);
     }
 
     fn open(&self, client: usize, store: Arc<dyn ChunkStore>) -> Result<Repository, RepositoryError> {
@@ -110,6 +170,9 @@ impl Model {
     }
 
     fn run(&self, client: usize, deed: &Deed, store: Arc<dyn ChunkStore>) -> Result<(), RepositoryError> {
+        if matches!(deed, Deed::Copy) {
+            return self.copy(client, store);
+        }
         let repository = self.open(client, store)?;
         match deed {
             Deed::BackUp { seed } => {
@@ -121,39 +184,44 @@ impl Model {
                 }
                 let expected = tree(source);
                 let outcome = try_backup(&repository, source)?;
-                self.snapshots.lock().unwrap().insert(outcome.id, (client, expected));
+                self.note(outcome.id, client, expected);
                 Ok(())
             }
             Deed::Forget { which } => self.forget(&repository, *which),
             Deed::Prune => repository.prune(&all_blobs(), &Watch::default()).map(drop),
+            Deed::Copy => unreachable!("it was done above"),
         }
     }
 
     fn step(self: &Arc<Self>, step: &Step) {
-        let store = &self.world.store;
         match step {
-            Step::Pass(hours) => pass(store, Duration::from_secs(u64::from(*hours) * 3600)),
-            Step::Do(client, deed) => self.run(*client, deed, store.clone()).unwrap(),
+            Step::Pass(hours) => pass(&self.world.store, Duration::from_secs(u64::from(*hours) * 3600)),
+            Step::Do(client, deed) => self.run(*client, deed, self.store(deed)).unwrap(),
             Step::Die(client, deed, change, completes) => {
-                let mortal = Arc::new(Mortal::new(store.clone(), *change, *completes));
+                let mortal = Arc::new(Mortal::new(self.store(deed), *change, *completes));
                 let ended = self.run(*client, deed, mortal.clone());
                 assert_eq!(ended.is_err(), mortal.is_dead(), "{ended:?}");
                 self.adopt(*client);
             }
             Step::Sleep(client, deed, put, others) => {
                 let (model, awake, others) = (self.clone(), 1 - client, others.clone());
+                let copies = matches!(deed, Deed::Copy);
                 let meanwhile = move || {
                     for (hours, deed) in &others {
                         let time = Duration::from_secs(u64::from(*hours) * 3600);
                         pass(&model.world.store, time);
                         clock::sleep(time);
-                        model.run(awake, deed, model.world.store.clone()).unwrap();
+                        // One at a time copies.
+                        if !(copies && matches!(deed, Deed::Copy)) {
+                            model.run(awake, deed, model.store(deed)).unwrap();
+                        }
                     }
                 };
-                self.run(*client, deed, Arc::new(Sleepy::new(store.clone(), *put, meanwhile))).unwrap();
+                self.run(*client, deed, Arc::new(Sleepy::new(self.store(deed), *put, meanwhile))).unwrap();
             }
         }
         self.check();
+        self.check_copies();
     }
 
     /// A backup that died may have committed all the same.
@@ -164,8 +232,8 @@ impl Model {
         let snapshots = load(&repository).0;
         let newest =
             snapshots.iter().filter(|info| info.snapshot.paths[0].0 == path).max_by_key(|info| info.snapshot.sequence);
-        if let Some(info) = newest {
-            self.snapshots.lock().unwrap().entry(info.id).or_insert((client, expected));
+        if let Some(info) = newest.filter(|info| !self.history.lock().unwrap().contains_key(&info.id)) {
+            self.note(info.id, client, expected);
         }
     }
 

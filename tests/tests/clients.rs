@@ -278,7 +278,7 @@ fn what_makes_no_sense_is_told_and_changes_nothing() {
         (&["add", &long, "--generate-passphrase"], 17, "is no name"),
         (&["add", "x"], 17, "--generate-passphrase"),
         (&["add"], 2, "NAME"),
-        (&["add", "x", "--recipient", "age1x"], 17, "no public key of age"),
+        (&["add", "x", "--recipient", "age1x"], 17, "neither a public key of age"),
         (&["add", "x", "--write-only", "--maintainer"], 2, "cannot be used with"),
         (&["add", "x", "--generate-passphrase", "--preset", "backup"], 17, "knows no tokens"),
         (&["remove", "x"], 17, "there is no client \"x\""),

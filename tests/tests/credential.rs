@@ -122,7 +122,7 @@ fn what_makes_no_sense_is_told_and_changes_nothing() {
     let file = file.to_str().unwrap();
     for (words, code, said) in [
         (&["add"][..], 17, "--generate-passphrase"),
-        (&["add", "--recipient", "age1x"], 17, "no public key of age"),
+        (&["add", "--recipient", "age1x"], 17, "neither a public key of age"),
         (&["add", "--recipient", "age1x", "--generate-passphrase"], 2, "cannot be used with"),
         (&["add", "--generate-passphrase", "--preset", "backup"], 17, "knows no tokens"),
         (&["add", "--new-identity", file, "--preset", "backup"], 17, "knows no tokens"),

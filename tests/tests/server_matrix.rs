@@ -266,6 +266,15 @@ fn forgetting_with_every_preset() {
         backups.run(&backups.server.token("alice", &["--preset", preset]), &args!["prune"]).expect(13);
     }
     backups.restores(&token).expect(0);
+    // What is repacked stays where it was too until its time, and is not repacked again.
+    let repack = args!["--json", "prune", "--max-unused", "0"];
+    let result = backups.run(&token, &repack).expect(0).result();
+    assert!(result["pending"].is_string() && result["repacked"]["packs"].as_u64().unwrap() > 0, "{result}");
+    assert!(backups.count("/data/") + backups.count("/tree/") > packs, "{result}");
+    let again = backups.run(&token, &repack).expect(0).result();
+    assert_eq!((&again["repacked"]["packs"], &again["missing"]), (&0.into(), &0.into()), "{again}");
+    backups.run(&token, &args!["check", "--read-data"]).expect(0);
+    backups.restores(&token).expect(0);
 }
 
 fn single_rights(verb: &str) {

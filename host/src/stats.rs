@@ -96,8 +96,8 @@ impl Count<'_> {
     /// Counts a blob, unless it was counted before. Returns whether it was counted now.
     fn take(&mut self, kind: BlobKind, id: &BlobId) -> bool {
         for (run, taken) in self.reader.index.runs.iter().zip(&mut self.taken) {
-            for place in run.find(id) {
-                let BlobPlace { kind: found, raw, stored, .. } = run.record(place).place;
+            for (place, record) in run.find(id) {
+                let BlobPlace { kind: found, raw, stored, .. } = record.place;
                 if found != kind {
                     continue;
                 }

@@ -9,13 +9,12 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufWriter, Seek, Write};
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use memmap2::Mmap;
 use tempfile::NamedTempFile;
 
 use super::files::Stamp;
@@ -26,7 +25,7 @@ use crate::format::entry::{Entries, Entry, EntryType};
 use crate::format::{Fields, FormatError, Time};
 use crate::index::Index;
 use crate::local::{LocalError, io_error};
-use crate::mapped;
+use crate::mapped::{Map, Table};
 use crate::repository::blobs::BlobReader;
 use crate::repository::metadata::SnapshotInfo;
 use crate::repository::{Repository, RepositoryError};
@@ -34,6 +33,9 @@ use crate::repository::{Repository, RepositoryError};
 const MAGIC: &[u8; 8] = b"OBNAMFST";
 const ROW: usize = 16 + 8 + 4 + 4;
 const FOOT: usize = 8 + 8 + 8 + 4 + 32;
+
+/// So many rows of the table are sorted in memory at a time, 32 MiB.
+const SORTED_AT_ONCE: u64 = 1 << 20;
 
 /// State files that nobody has written for this long are removed.
 const KEEP: Duration = Duration::from_secs(180 * 24 * 3600);
@@ -88,16 +90,16 @@ fn remove_stale(folder: &Path) {
 pub struct Previous(Vec<Mapped>);
 
 struct Mapped {
-    map: Mmap,
-    table: std::ops::Range<usize>,
+    map: Map,
+    table: Table,
     started: Time,
 }
 
 impl Mapped {
     fn open(path: &Path) -> Option<Self> {
-        let map = mapped::map(path).ok()?;
+        let map = Map::open(path).ok()?;
         let foot = map.len().checked_sub(FOOT)?;
-        let mut fields = Fields(&map[foot..]);
+        let mut fields = Fields(map.at(foot..map.len()));
         let mut read = || -> Result<(usize, usize, Time), FormatError> {
             let (table, rows) = (fields.u64()? as usize, fields.u64()? as usize);
             let started = Time { seconds: fields.u64()? as i64, nanoseconds: fields.u32()? };
@@ -105,28 +107,16 @@ impl Mapped {
         };
         let (table, rows, started) = read().ok()?;
         let fits = rows.checked_mul(ROW).and_then(|length| table.checked_add(length)) == Some(foot);
-        let whole = fits && map.starts_with(MAGIC) && blake3::hash(&map[table..foot + 28]).as_bytes() == fields.0;
-        whole.then_some(Mapped { table: table..foot, started, map })
-    }
-
-    fn row(&self, place: usize) -> &[u8] {
-        &self.map[self.table.start + place * ROW..][..ROW]
+        let whole = fits && map.get(0..8) == Some(MAGIC) && map.hash(table..foot + 28).as_bytes() == fields.0;
+        whole.then(|| Mapped { table: Table::new(&map, table..foot, ROW), started, map })
     }
 
     fn get(&self, key: &Key) -> Option<&[u8]> {
-        let (mut low, mut high) = (0, self.table.len() / ROW);
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.row(middle)[..16] < key[..] { low = middle + 1 } else { high = middle }
-        }
-        if low == self.table.len() / ROW {
-            return None;
-        }
-        let mut fields = Fields(self.row(low));
-        let found = fields.take(16).ok()? == key;
+        let row = self.table.find(&self.map, key)?;
+        let mut fields = Fields(&row[key.len()..]);
         let (offset, length) = (fields.u64().ok()? as usize, fields.u32().ok()? as usize);
         let record = self.map.get(offset..offset.checked_add(length)?)?;
-        (found && first::<4>(blake3::hash(record).as_bytes()) == fields.0).then_some(record)
+        (first::<4>(blake3::hash(record).as_bytes()) == fields.0).then_some(record)
     }
 }
 
@@ -317,7 +307,9 @@ pub struct StateWriter {
 struct Inner {
     out: BufWriter<NamedTempFile>,
     position: u64,
-    table: Vec<Row>,
+    /// The rows of the table, as they come.
+    rows: BufWriter<File>,
+    count: u64,
     broken: Option<std::io::Error>,
 }
 
@@ -325,24 +317,25 @@ impl StateWriter {
     /// A writer for a backup that started then.
     pub fn create(repository: &Repository, options: &Options, started: Time) -> Result<Self, LocalError> {
         let files = Files::new(repository, options);
-        remove_stale(repository.cache_dir());
+        let folder = repository.cache_dir();
+        remove_stale(folder);
         let make = || -> std::io::Result<_> {
-            let mut out = BufWriter::with_capacity(1 << 18, NamedTempFile::new_in(repository.cache_dir())?);
+            let mut out = BufWriter::with_capacity(1 << 18, NamedTempFile::new_in(folder)?);
             out.write_all(MAGIC)?;
-            Ok(out)
+            let rows = BufWriter::with_capacity(1 << 16, tempfile::tempfile_in(folder)?);
+            Ok(Inner { out, position: MAGIC.len() as u64, rows, count: 0, broken: None })
         };
-        let out = make().map_err(io_error("write", &files.whole))?;
-        let inner = Mutex::new(Inner { out, position: MAGIC.len() as u64, table: Vec::new(), broken: None });
+        let inner = Mutex::new(make().map_err(io_error("write", &files.whole))?);
         Ok(StateWriter { files, started, inner })
     }
 
     fn keep(&self, key: Key, record: &[u8]) {
         let check = first(blake3::hash(record).as_bytes());
         let mut inner = self.inner.lock().expect("no panic while the lock is held");
-        match inner.out.write_all(record) {
+        let row = to_row(key, inner.position, record.len() as u32, check);
+        match inner.out.write_all(record).and_then(|()| inner.rows.write_all(&row)) {
             Ok(()) => {
-                let position = inner.position;
-                inner.table.push((key, position, record.len() as u32, check));
+                inner.count += 1;
                 inner.position += record.len() as u64;
             }
             Err(error) => inner.broken = Some(error),
@@ -361,10 +354,10 @@ impl StateWriter {
 
     /// Puts the file in place.
     pub fn finish(self) {
-        let Inner { out, table, broken, .. } = self.inner.into_inner().expect("no panic while the lock is held");
+        let mut inner = self.inner.into_inner().expect("no panic while the lock is held");
         let finish = || -> std::io::Result<()> {
-            broken.map_or(Ok(()), Err)?;
-            complete(out, table, self.started)?.persist(&self.files.whole)?;
+            inner.broken.take().map_or(Ok(()), Err)?;
+            complete(inner.out, (&mut inner.rows, inner.count), self.started)?.persist(&self.files.whole)?;
             Ok(())
         };
         match finish() {
@@ -382,7 +375,8 @@ impl StateWriter {
             let mut copy = NamedTempFile::new_in(folder)?;
             std::io::copy(&mut File::open(inner.out.get_ref().path())?, &mut copy)?;
             let out = BufWriter::with_capacity(1 << 18, copy);
-            complete(out, inner.table.clone(), self.started)?.persist(&self.files.partial)?;
+            let Inner { rows, count, .. } = &mut *inner;
+            complete(out, (rows, *count), self.started)?.persist(&self.files.partial)?;
             Ok(())
         };
         if let Err(error) = copy() {
@@ -392,26 +386,55 @@ impl StateWriter {
 }
 
 /// Where a record is: its key, offset, length, and the beginning of its hash.
-type Row = (Key, u64, u32, [u8; 4]);
+fn to_row(key: Key, offset: u64, length: u32, check: [u8; 4]) -> [u8; ROW] {
+    let mut row = [0; ROW];
+    row[..16].copy_from_slice(&key);
+    row[16..24].copy_from_slice(&offset.to_le_bytes());
+    row[24..28].copy_from_slice(&length.to_le_bytes());
+    row[28..].copy_from_slice(&check);
+    row
+}
 
-/// Writes table and foot behind the records.
-fn complete(mut out: BufWriter<NamedTempFile>, mut table: Vec<Row>, started: Time) -> std::io::Result<NamedTempFile> {
+/// Writes table and foot behind the records. The rows are gone through once for each part of them that is sorted in memory; keys
+/// are hashes, so the parts are of about equal size.
+fn complete(
+    mut out: BufWriter<NamedTempFile>,
+    (rows, count): (&mut BufWriter<File>, u64),
+    started: Time,
+) -> std::io::Result<NamedTempFile> {
+    rows.flush()?;
     let position = out.stream_position()?;
-    table.sort_unstable();
-    table.dedup_by_key(|row| row.0);
     let mut hasher = blake3::Hasher::new();
     let mut write = |bytes: &[u8]| {
         hasher.update(bytes);
         out.write_all(bytes)
     };
-    for (key, offset, length, check) in &table {
-        write(key)?;
-        write(&offset.to_le_bytes())?;
-        write(&length.to_le_bytes())?;
-        write(check)?;
+    let parts = count.div_ceil(SORTED_AT_ONCE);
+    let part_of = |row: &[u8; ROW]| {
+        let front = u64::from_be_bytes(*row.first_chunk().expect("rows are longer"));
+        ((u128::from(front) * u128::from(parts)) >> 64) as u64
+    };
+    let mut written = 0u64;
+    let mut file = rows.get_ref();
+    for part in 0..parts {
+        file.seek(SeekFrom::Start(0))?;
+        let mut all = BufReader::with_capacity(1 << 18, file);
+        let mut sorted: Vec<[u8; ROW]> = Vec::new();
+        for _ in 0..count {
+            let mut row = [0; ROW];
+            all.read_exact(&mut row)?;
+            if part_of(&row) == part {
+                sorted.push(row);
+            }
+        }
+        sorted.sort_unstable();
+        sorted.dedup_by_key(|row| *row.first_chunk::<16>().expect("rows are longer"));
+        sorted.iter().try_for_each(|row| write(row))?;
+        written += sorted.len() as u64;
     }
+    file.seek(SeekFrom::End(0))?;
     write(&position.to_le_bytes())?;
-    write(&(table.len() as u64).to_le_bytes())?;
+    write(&written.to_le_bytes())?;
     write(&started.seconds.to_le_bytes())?;
     write(&started.nanoseconds.to_le_bytes())?;
     let hash = hasher.finalize();

@@ -2,7 +2,7 @@
 //!
 //! A blob is *claimed* by the first thread that comes with it; whoever comes later relies on that thread, and the
 //! commit on all of them. Packs that have been stored wait in `pending` until they are many enough for an index chunk;
-//! then they become a run like those of earlier backups, so that memory stays bounded: at most [`SEGMENT`] records in
+//! then they go into a run like those of earlier backups, so that memory stays bounded: at most [`SEGMENT`] records in
 //! `pending`, twice as many claims, and one bit for each record of the index.
 
 use std::collections::btree_map::Entry;
@@ -21,7 +21,8 @@ use crate::format::pack::FinishedPack;
 use crate::format::references::Reference;
 use crate::format::signed::Context;
 use crate::format::to_cbor;
-use crate::index::run::{Run, Segment, merge};
+use crate::index::cache::IndexCache;
+use crate::index::run::{Run, Segment};
 use crate::index::{Index, IndexedPack, contents};
 use crate::repository::{Repository, RepositoryError, pruning, tagged};
 
@@ -88,25 +89,25 @@ impl UsedRun {
 
     /// Takes the blob from this run, if it is there in a pack that may be relied on.
     fn take(&self, id: &BlobId) -> bool {
-        let is_usable = |place: &usize| {
-            let standing = self.standing(*place);
+        let is_usable = |(_, record): &(usize, Record)| {
+            let standing = self.standing(record);
             standing.is_there && standing.is_trusted
         };
         match self.run.find(id).find(is_usable) {
-            Some(place) => self.use_up(place),
+            Some((place, record)) => self.use_up(place, &record),
             None => return false,
         }
         true
     }
 
     /// The standing of the pack of a record.
-    fn standing(&self, place: usize) -> Standing {
-        self.standing[self.run.record(place).pack as usize]
+    fn standing(&self, record: &Record) -> Standing {
+        self.standing[record.pack as usize]
     }
 
     /// Takes note that this record is needed.
-    fn use_up(&self, place: usize) {
-        let (record, bit) = (self.run.record(place), 1 << (place % 64));
+    fn use_up(&self, place: usize, record: &Record) {
+        let bit = 1 << (place % 64);
         if self.used[place / 64].fetch_or(bit, Ordering::Relaxed) & bit == 0 {
             self.live[record.pack as usize].fetch_add(record.place.stored.into(), Ordering::Relaxed);
         }
@@ -128,12 +129,12 @@ impl UsedRun {
         let partly = needed.iter().copied().filter(|pack| used[*pack as usize] < counts[*pack as usize]);
         let mut ordinals: HashMap<u32, Ordinals> = HashMap::new();
         for group in contents::groups(&counts, partly) {
-            for (pack, places) in contents::places(run, &group) {
+            for (pack, records) in contents::records(run, &group) {
                 // Where something is not known of the pack, nobody knows the places of the others.
-                if contents::is_gapless(&run.pack(pack)?, places.iter().map(|place| run.record(*place))) {
-                    let mut some = Ordinals::none(places.len() as u32);
-                    let is_used = |(_, place): &(u32, &usize)| self.is_used(**place);
-                    (0..).zip(&places).filter(is_used).for_each(|(number, _)| some.insert(number));
+                if contents::is_gapless(&run.pack(pack)?, &records) {
+                    let mut some = Ordinals::none(records.len() as u32);
+                    let used = (0..).zip(&records).filter(|(_, (place, _))| self.is_used(*place));
+                    used.for_each(|(number, _)| some.insert(number));
                     ordinals.insert(pack, some);
                 }
             }
@@ -162,7 +163,10 @@ pub struct Session {
     tag: WriterTag,
     /// When index and tombstones were listed.
     looked: Moment,
-    runs: RwLock<Vec<UsedRun>>,
+    /// The index as it was.
+    runs: Vec<UsedRun>,
+    /// What this session has added to it.
+    made: RwLock<Index>,
     claims: Vec<Mutex<HashSet<BlobId>>>,
     pending: Mutex<Pending>,
     scratch: tempfile::TempDir,
@@ -188,11 +192,11 @@ impl Session {
                 is_trusted: trusted && named_alike,
             }
         };
-        let runs = index.runs.into_iter().map(|run| UsedRun::new(run, judge)).collect::<Result<_, _>>()?;
         Ok(Session {
             tag: repository.client.tag,
             looked,
-            runs: RwLock::new(runs),
+            runs: index.runs.into_iter().map(|run| UsedRun::new(run, judge)).collect::<Result<_, _>>()?,
+            made: RwLock::default(),
             claims: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
             pending: Mutex::new(Pending {
                 packs: Vec::new(),
@@ -210,28 +214,38 @@ impl Session {
         &self.claims[usize::from(id.0[31]) % SHARDS]
     }
 
+    /// Whether the blob is in the repository; notes that the snapshot needs it.
+    fn is_stored(&self, id: &BlobId) -> bool {
+        self.runs.iter().any(|run| run.take(id)) || self.is_made(id)
+    }
+
+    /// Whether the blob is in an index chunk of this session.
+    fn is_made(&self, id: &BlobId) -> bool {
+        self.made.read().expect("no panic while the lock is held").locations(id).next().is_some()
+    }
+
     /// Whether the blob is in the repository or taken on; notes that the snapshot needs it.
     pub fn is_present(&self, id: &BlobId) -> bool {
-        let known = self.runs.read().expect("no panic while the lock is held").iter().any(|run| run.take(id));
-        known || self.shard(id).lock().expect("no panic while the lock is held").contains(id)
+        self.is_stored(id) || self.shard(id).lock().expect("no panic while the lock is held").contains(id)
     }
 
     /// Notes that a blob is needed which was in the repository before. Whether it is in a pack that the original needs, where
     /// somebody relied on it before, or in one that this client relies on.
     pub fn refer(&self, id: &BlobId) -> bool {
-        let runs = self.runs.read().expect("no panic while the lock is held");
-        let places = runs.iter().flat_map(|used| used.run.find(id).map(move |place| (used, place)));
+        let places =
+            self.runs.iter().flat_map(|used| used.run.find(id).map(move |(place, record)| (used, place, record)));
         let is_good = |standing: Standing| standing.is_there && (standing.is_original || standing.is_trusted);
-        let good = places.filter(|(used, place)| is_good(used.standing(*place)));
-        let Some((used, place)) = good.max_by_key(|(used, place)| used.standing(*place)) else { return false };
-        used.use_up(place);
+        let good = places.filter(|(used, _, record)| is_good(used.standing(record)));
+        let best = good.max_by_key(|(used, _, record)| used.standing(record));
+        let Some((used, place, record)) = best else { return self.is_made(id) };
+        used.use_up(place, &record);
         true
     }
 
     /// Takes on a blob, unless it is in the repository or taken on already.
     pub fn claim(&self, id: &BlobId) -> Claim {
         // Between the two looks a flush may move the claim into a run; then the blob is stored twice, which is harmless.
-        if self.runs.read().expect("no panic while the lock is held").iter().any(|run| run.take(id)) {
+        if self.is_stored(id) {
             return Claim::Present;
         }
         if self.shard(id).lock().expect("no panic while the lock is held").insert(*id) {
@@ -281,19 +295,19 @@ impl Session {
         let payload = pending.take();
         let stored = repository.put_signed(&tagged("index", &self.tag), Context::Index, to_cbor(&payload))?;
         pending.journal.clear();
-        self.become_run(payload, stored.id)
+        self.add_to_index(payload, stored.id)
     }
 
     /// Moves records from memory into a run, and drops their claims.
-    fn become_run(&self, payload: IndexPayload, chunk: ChunkId) -> Result<(), RepositoryError> {
+    fn add_to_index(&self, payload: IndexPayload, chunk: ChunkId) -> Result<(), RepositoryError> {
         let segment = segment(self.tag, payload, Some(chunk))?;
-        let path = self.scratch.path().join(format!("{}.run", hex::encode(crate::crypto::random::<8>())));
-        let run = merge(&[&segment], self.scratch.path(), &path)?;
-        let mine = Standing { is_there: true, is_original: false, is_trusted: true };
-        let used = UsedRun::new(run, |_| mine)?;
-        self.runs.write().expect("no panic while the lock is held").push(used);
-        for record in &segment.records {
-            self.shard(&record.place.id).lock().expect("no panic while the lock is held").remove(&record.place.id);
+        let claims: Vec<BlobId> = segment.records.iter().map(|record| record.place.id).collect();
+        // Nobody else changes it: `pending` is locked.
+        let before = self.made.read().expect("no panic while the lock is held").runs.clone();
+        let runs = IndexCache::new(self.scratch.path())?.add(before, vec![segment])?;
+        self.made.write().expect("no panic while the lock is held").runs = runs;
+        for id in claims {
+            self.shard(&id).lock().expect("no panic while the lock is held").remove(&id);
         }
         Ok(())
     }
@@ -307,8 +321,8 @@ impl Session {
     pub fn references(&self) -> Result<Vec<Reference>, RepositoryError> {
         let new = self.pending.lock().expect("no panic while the lock is held").live.clone();
         let mut needed: BTreeMap<ChunkId, Reference> = BTreeMap::new();
-        for run in self.runs.read().expect("no panic while the lock is held").iter() {
-            // A pack of this very backup is needed with all of its bytes.
+        for run in &self.runs {
+            // A pack that this very backup has stored, again perhaps, is needed with all of its bytes.
             for reference in run.references()?.into_iter().filter(|reference| !new.contains_key(&reference.pack)) {
                 match needed.entry(reference.pack) {
                     Entry::Vacant(place) => {

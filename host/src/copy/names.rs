@@ -9,14 +9,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::iter::Peekable;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-
-use memmap2::Mmap;
 
 use crate::format::blob::BlobId;
 use crate::local::io_error;
-use crate::mapped;
+use crate::mapped::{Map, Table};
 use crate::repository::{Repository, RepositoryError};
 
 const MAGIC: &[u8; 8] = b"OBNAMCPY";
@@ -36,10 +34,17 @@ pub struct Name {
     pub size: u32,
 }
 
+/// A file that is whole.
+struct Kept {
+    path: PathBuf,
+    map: Map,
+    table: Table,
+}
+
 /// See the head of this module.
 pub struct Names {
     folder: PathBuf,
-    files: Vec<(PathBuf, Mmap)>,
+    files: Vec<Kept>,
     fresh: Mutex<HashMap<BlobId, Name>>,
 }
 
@@ -61,19 +66,19 @@ impl Names {
             if path.extension().is_none_or(|extension| extension != "names") {
                 continue;
             }
-            match mapped::map(&path).ok().filter(|map| is_whole(map)) {
-                Some(map) => files.push((path, map)),
+            match Kept::open(&path) {
+                Some(file) => files.push(file),
                 None => drop(fs::remove_file(&path)),
             }
         }
-        files.sort_by_key(|(_, map)| std::cmp::Reverse(map.len()));
+        files.sort_by_key(|file| std::cmp::Reverse(file.map.len()));
         Ok(Names { folder, files, fresh: Mutex::default() })
     }
 
     /// What the target calls this blob, if that is known.
     pub fn get(&self, id: &BlobId) -> Option<Name> {
         let fresh = self.fresh.lock().expect("no panic while the lock is held").get(id).copied();
-        fresh.or_else(|| self.files.iter().find_map(|(_, map)| find(records(map), id)))
+        fresh.or_else(|| self.files.iter().find_map(|file| file.find(id)))
     }
 
     /// Notes what the target calls a blob.
@@ -106,27 +111,26 @@ impl Names {
     fn write(&mut self, new: &[(BlobId, Name)]) -> std::io::Result<()> {
         let mut length = new.len() * RECORD;
         let mut from = self.files.len();
-        while from > 0 && self.files[from - 1].1.len() <= SWALLOW * length {
+        while from > 0 && self.files[from - 1].map.len() <= SWALLOW * length {
             from -= 1;
-            length += self.files[from].1.len();
+            length += self.files[from].map.len();
         }
-        let swallowed: Vec<&Mmap> = self.files[from..].iter().map(|(_, map)| map).collect();
         let mut out = Hashed {
             out: BufWriter::new(tempfile::NamedTempFile::new_in(&self.folder)?),
             hasher: blake3::Hasher::new(),
         };
         out.write(MAGIC)?;
-        merge(new, &swallowed, |record| out.write(record))?;
+        merge(new, &self.files[from..], |record| out.write(record))?;
         let hash = out.hasher.finalize();
         out.out.write_all(hash.as_bytes())?;
         let file = out.out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         let path = self.folder.join(format!("{}.names", hex::encode(crate::crypto::random::<8>())));
         file.persist(&path).map_err(|error| error.error)?;
-        let map = mapped::map(&path)?;
-        for (path, _) in self.files.drain(from..) {
-            let _ = fs::remove_file(path);
+        let kept = Kept::open(&path).ok_or(std::io::ErrorKind::InvalidData)?;
+        for file in self.files.drain(from..) {
+            let _ = fs::remove_file(file.path);
         }
-        self.files.push((path, map));
+        self.files.push(kept);
         Ok(())
     }
 }
@@ -143,32 +147,29 @@ impl Hashed {
     }
 }
 
-fn is_whole(file: &[u8]) -> bool {
-    let Some(end) = file.len().checked_sub(HASH).filter(|&end| end >= MAGIC.len()) else { return false };
-    file.starts_with(MAGIC)
-        && (end - MAGIC.len()).is_multiple_of(RECORD)
-        && blake3::hash(&file[..end]).as_bytes() == &file[end..]
-}
-
-/// The records of a file that is whole.
-fn records(file: &[u8]) -> &[u8] {
-    &file[MAGIC.len()..file.len() - HASH]
-}
-
-fn find(records: &[u8], id: &BlobId) -> Option<Name> {
-    let at = |place: usize| &records[place * RECORD..][..RECORD];
-    let (mut low, mut high) = (0, records.len() / RECORD);
-    while low < high {
-        let middle = low.midpoint(high);
-        if at(middle)[..32] < id.0[..] { low = middle + 1 } else { high = middle }
+impl Kept {
+    /// Opens a file; none, if it is damaged.
+    fn open(path: &Path) -> Option<Self> {
+        let map = Map::open(path).ok()?;
+        let end = map.len().checked_sub(HASH)?;
+        let is_whole = map.get(0..MAGIC.len())? == MAGIC
+            && end.checked_sub(MAGIC.len())?.is_multiple_of(RECORD)
+            && map.hash(0..end).as_bytes() == map.at(end..map.len());
+        is_whole.then(|| Kept { path: path.to_owned(), table: Table::new(&map, MAGIC.len()..end, RECORD), map })
     }
-    let found = records.get(low * RECORD..)?.first_chunk::<RECORD>()?;
-    let (source, name) = found.split_at(32);
-    let (target, size) = name.split_at(32);
-    (source == id.0).then(|| Name {
-        id: BlobId(target.try_into().expect("32 bytes")),
-        size: u32::from_le_bytes(size.try_into().expect("4 bytes")),
-    })
+
+    fn find(&self, id: &BlobId) -> Option<Name> {
+        let found = self.table.find(&self.map, &id.0)?;
+        let (target, size) = found[32..].split_at(32);
+        Some(Name {
+            id: BlobId(target.try_into().expect("32 bytes")),
+            size: u32::from_le_bytes(size.try_into().expect("4 bytes")),
+        })
+    }
+
+    fn records(&self) -> impl Iterator<Item = [u8; RECORD]> {
+        self.table.rows(&self.map).map(|row| row.try_into().expect("rows have the length of a record"))
+    }
 }
 
 fn to_record((id, name): &(BlobId, Name)) -> [u8; RECORD] {
@@ -182,7 +183,7 @@ fn to_record((id, name): &(BlobId, Name)) -> [u8; RECORD] {
 /// Gives all records to `each` in ascending order, each id once.
 fn merge(
     new: &[(BlobId, Name)],
-    files: &[&Mmap],
+    files: &[Kept],
     mut each: impl FnMut(&[u8; RECORD]) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
     type Source<'s> = Peekable<Box<dyn Iterator<Item = [u8; RECORD]> + 's>>;
@@ -190,8 +191,7 @@ fn merge(
     let first: Box<dyn Iterator<Item = [u8; RECORD]> + '_> = Box::new(new.iter().map(to_record));
     sources.push(first.peekable());
     for file in files {
-        let records: Box<dyn Iterator<Item = [u8; RECORD]> + '_> =
-            Box::new(records(file).as_chunks::<RECORD>().0.iter().copied());
+        let records: Box<dyn Iterator<Item = [u8; RECORD]> + '_> = Box::new(file.records());
         sources.push(records.peekable());
     }
     let mut last: Option<[u8; RECORD]> = None;
@@ -246,13 +246,16 @@ mod tests {
         let mut names = Names::in_folder(root.path().to_owned()).expect("opens");
         names.add(id(1), name(1));
         names.keep();
-        let path = names.files[0].0.clone();
+        let path = names.files[0].path.clone();
         drop(names);
         let good = fs::read(&path).expect("reads");
         for place in 0..good.len() {
             let mut bad = good.clone();
             bad[place] ^= 1;
-            assert!(!is_whole(&bad) && !is_whole(&good[..place]), "{place}");
+            for bytes in [&bad[..], &good[..place]] {
+                fs::write(&path, bytes).expect("writes");
+                assert!(Kept::open(&path).is_none(), "{place}");
+            }
         }
         fs::write(&path, &good[..20]).expect("writes");
         assert_eq!(Names::in_folder(root.path().to_owned()).expect("opens").get(&id(1)), None);

@@ -114,8 +114,8 @@ impl<'i> Counted<'i> {
     /// Counts a data blob; where it stands, unless it was counted before.
     pub fn take(&mut self, id: &BlobId) -> Option<BlobPlace> {
         for (run, taken) in self.index.runs.iter().zip(&mut self.taken) {
-            let found = run.find(id).map(|place| (place, run.record(place).place));
-            if let Some((place, found)) = { found }.find(|(_, found)| found.kind == BlobKind::Data) {
+            let mut found = run.find(id).map(|(place, record)| (place, record.place));
+            if let Some((place, found)) = found.find(|(_, found)| found.kind == BlobKind::Data) {
                 let bit = 1 << (place % 64);
                 let is_new = taken[place / 64] & bit == 0;
                 taken[place / 64] |= bit;

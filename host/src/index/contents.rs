@@ -8,7 +8,7 @@ use super::run::Run;
 use crate::format::header::Header;
 use crate::format::index::Record;
 
-/// So many records are looked at together, at most, but for a pack that has more (64 bytes of memory each).
+/// So many records are looked at together, at most, but for a pack that has more (72 bytes of memory each).
 const AT_ONCE: usize = 512 << 10;
 
 /// How many records each pack of a run has.
@@ -42,26 +42,26 @@ pub fn groups(counts: &[u32], packs: impl IntoIterator<Item = u32>) -> Vec<Vec<u
     groups
 }
 
-/// The places of the records of each of these packs, in the order of the pack.
-pub fn places(run: &Run, packs: &[u32]) -> HashMap<u32, Vec<usize>> {
-    let mut wanted: HashMap<u32, Vec<usize>> = packs.iter().map(|pack| (*pack, Vec::new())).collect();
+/// The records of each of these packs with their places in the run, in the order of the pack.
+pub fn records(run: &Run, packs: &[u32]) -> HashMap<u32, Vec<(usize, Record)>> {
+    let mut wanted: HashMap<u32, Vec<(usize, Record)>> = packs.iter().map(|pack| (*pack, Vec::new())).collect();
     for place in 0..run.len() {
-        if let Some(places) = wanted.get_mut(&run.pack_of(place)) {
-            places.push(place);
+        if let Some(records) = wanted.get_mut(&run.pack_of(place)) {
+            records.push((place, run.record(place)));
         }
     }
-    for places in wanted.values_mut() {
-        places.sort_by_cached_key(|place| run.record(*place).place.offset);
+    for records in wanted.values_mut() {
+        records.sort_unstable_by_key(|(place, record)| (record.place.offset, *place));
     }
     wanted
 }
 
 /// Whether these records follow each other without a gap from the beginning of the pack, so that the place of each among them is its
 /// place in the pack.
-pub fn is_gapless(pack: &IndexedPack, records: impl Iterator<Item = Record>) -> bool {
+pub fn is_gapless(pack: &IndexedPack, records: &[(usize, Record)]) -> bool {
     let Ok(header) = Header::parse(&pack.info.header) else { return false };
     let mut end = header.length() as u64;
-    for record in records {
+    for (_, record) in records {
         if u64::from(record.place.offset) != end {
             return false;
         }

@@ -52,9 +52,7 @@ pub struct Index {
 impl Index {
     /// All places where a blob is said to stand.
     pub fn locations(&self, id: &BlobId) -> impl Iterator<Item = Location> {
-        self.runs.iter().flat_map(move |run| {
-            run.find(id).map(move |place| Location { run: run.clone(), record: run.record(place) })
-        })
+        self.runs.iter().flat_map(move |run| run.find(id).map(move |(_, record)| Location { run: run.clone(), record }))
     }
 
     /// The number of records, duplicates included.

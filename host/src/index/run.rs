@@ -13,7 +13,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::Mmap;
 use minicbor::{Decode, Encode};
 
 use super::IndexedPack;
@@ -21,12 +20,14 @@ use crate::chunk::ChunkId;
 use crate::format::blob::BlobId;
 use crate::format::index::{PackInfo, RECORD_SIZE, Record};
 use crate::format::{WriterTag, from_cbor, to_cbor};
-use crate::mapped;
+use crate::mapped::Map;
 
 const MAGIC: &[u8; 8] = b"OBNAMRUN";
 const HEAD: usize = 8 + 32 + 5 * 8;
 /// Records per fan-out slot, about.
 const PER_SLOT: u64 = 16;
+/// So many records are read at once to find one among them.
+const NEAR: usize = 64;
 
 /// Why a run cannot be used or made.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +44,7 @@ pub enum RunError {
 #[derive(Debug)]
 pub struct Run {
     path: PathBuf,
-    map: Mmap,
+    map: Map,
     covered: Range<usize>,
     pack_ends: Range<usize>,
     pack_texts: Range<usize>,
@@ -69,16 +70,13 @@ fn slot(id: &BlobId, bits: u32) -> usize {
 impl Run {
     /// Maps a run and checks it as a whole.
     pub fn open(path: &Path) -> Result<Self, RunError> {
-        let map = mapped::map(path)?;
+        let map = Map::open(path)?;
         let number = |place: usize| -> Result<usize, RunError> {
             let bytes = map.get(place..place + 8).ok_or(RunError::Damaged)?;
             let number = u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
             usize::try_from(number).ok().filter(|&n| n <= map.len()).ok_or(RunError::Damaged)
         };
-        if map.len() < HEAD || &map[..8] != MAGIC {
-            return Err(RunError::Damaged);
-        }
-        if blake3::hash(&map[40..]).as_bytes() != &map[8..40] {
+        if map.len() < HEAD || map.at(0..8) != MAGIC || map.hash(40..map.len()).as_bytes() != map.at(8..40) {
             return Err(RunError::Damaged);
         }
         let (covered, packs, records) = (number(40)?, number(48)?, number(56)?);
@@ -111,9 +109,8 @@ impl Run {
 
     /// The index chunks and snapshots whose records are in here.
     pub fn covered(&self) -> impl Iterator<Item = ChunkId> {
-        self.map[self.covered.clone()]
-            .chunks_exact(32)
-            .map(|id| ChunkId::from_bytes(id.try_into().expect("chunks of 32 bytes")))
+        let id = |start| ChunkId::from_bytes(self.map.at(start..start + 32).try_into().expect("32 bytes"));
+        self.covered.clone().step_by(32).map(id)
     }
 
     /// The number of records.
@@ -133,7 +130,7 @@ impl Run {
 
     fn number(&self, section: &Range<usize>, place: usize) -> usize {
         let start = section.start + place * 8;
-        u64::from_le_bytes(self.map[start..start + 8].try_into().expect("8 bytes")) as usize
+        u64::from_le_bytes(self.map.at(start..start + 8).try_into().expect("8 bytes")) as usize
     }
 
     /// One of the packs.
@@ -144,19 +141,26 @@ impl Run {
         let place = place as usize;
         let start = if place == 0 { 0 } else { self.number(&self.pack_ends, place - 1) };
         let end = self.number(&self.pack_ends, place);
-        let text = self.map[self.pack_texts.clone()].get(start..end).ok_or(RunError::Damaged)?;
+        if start > end || end > self.pack_texts.len() {
+            return Err(RunError::Damaged);
+        }
+        let text = self.map.at(self.pack_texts.start + start..self.pack_texts.start + end);
         let PackText { info, signer } = from_cbor(text).map_err(|_| RunError::Damaged)?;
         Ok(IndexedPack { info, signer })
     }
 
-    fn record_bytes(&self, place: usize) -> &[u8] {
-        let start = self.records.start + place * RECORD_SIZE;
-        &self.map[start..start + RECORD_SIZE]
+    /// Where these records are in the file.
+    fn span(&self, places: Range<usize>) -> Range<usize> {
+        self.records.start + places.start * RECORD_SIZE..self.records.start + places.end * RECORD_SIZE
     }
 
-    /// One of the records.
+    fn record_bytes(&self, place: usize) -> &[u8] {
+        self.map.at(self.span(place..place + 1))
+    }
+
+    /// One of the records; where several are wanted, in the order of their places.
     pub fn record(&self, place: usize) -> Record {
-        Record::parse(self.record_bytes(place)).expect("records were checked when the run was made")
+        parse(self.record_bytes(place))
     }
 
     /// The pack of one of the records.
@@ -164,19 +168,37 @@ impl Run {
         u32::from_le_bytes(self.record_bytes(place)[32..36].try_into().expect("4 bytes"))
     }
 
-    /// The places of the records of a blob.
-    pub fn find(&self, id: &BlobId) -> Range<usize> {
-        let slot = slot(id, self.fanout_bits);
+    /// The records of a blob, with their places. One read, if the file is large.
+    pub fn find<'r>(&'r self, id: &BlobId) -> impl Iterator<Item = (usize, Record)> + use<'r> {
+        let id = *id;
+        let slot = slot(&id, self.fanout_bits);
         let mut low = if slot == 0 { 0 } else { self.number(&self.fanout, slot - 1) };
-        let mut high = self.number(&self.fanout, slot);
-        let end = high;
-        while low < high {
+        let end = self.number(&self.fanout, slot);
+        let mut high = end;
+        // Slots are short, unless somebody has made ids for one.
+        while high - low > NEAR {
             let middle = low.midpoint(high);
             if self.record_bytes(middle)[..32] < id.0[..] { low = middle + 1 } else { high = middle }
         }
-        let count = (low..end).take_while(|&place| self.record_bytes(place)[..32] == id.0).count();
-        low..low + count
+        let window = low..end.min(high + NEAR);
+        let near = self.map.probe(self.span(window.clone()));
+        let rows = near.as_chunks::<RECORD_SIZE>().0;
+        let mut place = low + rows.partition_point(|row| row[..32] < id.0[..]);
+        std::iter::from_fn(move || {
+            let row = match near.get((place - window.start) * RECORD_SIZE..) {
+                Some([]) | None if place < end => self.record_bytes(place),
+                Some([]) | None => return None,
+                Some(rows) => &rows[..RECORD_SIZE],
+            };
+            let found = (row[..32] == id.0).then(|| (place, parse(row)));
+            place += 1;
+            found
+        })
     }
+}
+
+fn parse(record: &[u8]) -> Record {
+    Record::parse(record).expect("records were checked when the run was made")
 }
 
 /// Something that a run can be made of: sorted records with their packs.
@@ -378,7 +400,10 @@ mod tests {
                 let id = BlobId(*blake3::hash(&n.to_le_bytes()).as_bytes());
                 let mut packs: Vec<_> = run
                     .find(&id)
-                    .map(|place| run.pack(run.record(place).pack).expect("a pack").info.header[0])
+                    .map(|(place, record)| {
+                        assert_eq!(run.record(place), record);
+                        run.pack(record.pack).expect("a pack").info.header[0]
+                    })
                     .collect();
                 packs.sort();
                 let expected: &[u8] = match n {

@@ -167,20 +167,15 @@ fn each_pack(
         }
         wanted.sort_unstable();
         for group in contents::groups(&counts, wanted.into_iter().map(|(_, place)| place)) {
-            let mut places = contents::places(run, &group);
+            let mut records = contents::records(run, &group);
             for number in group {
                 let pack = run.pack(number)?;
-                let places: Vec<BlobPlace> = places
-                    .remove(&number)
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(|place| run.record(place).place)
-                    .collect();
+                let records = records.remove(&number).unwrap_or_default();
                 let Some(need) = look.needs.0.get(&pack.info.id) else { continue };
-                let needed = need.used.clone().unwrap_or_else(|| Ordinals::all(places.len() as u32));
-                let records = places.iter().map(|place| Record { pack: number, place: *place });
-                let is_known = needed.count() as usize == places.len() && contents::is_gapless(&pack, records);
+                let needed = need.used.clone().unwrap_or_else(|| Ordinals::all(records.len() as u32));
+                let is_known = needed.count() as usize == records.len() && contents::is_gapless(&pack, &records);
                 if is_known && done.insert(pack.info.id) {
+                    let places = records.into_iter().map(|(_, record)| record.place).collect();
                     each(Source { pack, places, needed })?;
                 }
             }

@@ -22,6 +22,9 @@ pub struct Chain {
     pub forgotten: u64,
     /// Snapshots that others follow, and that are neither there nor forgotten. What was before them is not known.
     pub missing: BTreeSet<ChunkId>,
+    /// Numbers that no snapshot and no record has, though the one after them names what came before as if there had been nothing between:
+    /// first and last of each gap.
+    pub gaps: BTreeSet<(u64, u64)>,
     /// Snapshots and records that are not in the chain of the newest one: another branch.
     pub aside: BTreeSet<ChunkId>,
 }
@@ -45,6 +48,7 @@ fn follow(links: &BTreeMap<ChunkId, (u64, Option<ChunkId>)>, there: &BTreeSet<Ch
     let mut chain = Chain { newest: newest.map_or(0, |(_, (sequence, _))| *sequence), ..Chain::default() };
     let mut seen = BTreeSet::new();
     let mut next = newest.map(|(id, _)| *id);
+    let mut after: Option<u64> = None;
     while let Some(id) = next.filter(|id| seen.insert(*id)) {
         next = links.get(&id).and_then(|(_, previous)| *previous);
         match links.get(&id) {
@@ -52,7 +56,16 @@ fn follow(links: &BTreeMap<ChunkId, (u64, Option<ChunkId>)>, there: &BTreeSet<Ch
             Some(_) if there.contains(&id) => chain.there += 1,
             Some(_) => chain.forgotten += 1,
         }
+        let number = links.get(&id).map(|(sequence, _)| *sequence);
+        chain.gaps.extend(number.zip(after).and_then(|(number, after)| gap(number, after)));
+        after = number;
+        if next.is_none() {
+            chain.gaps.extend(number.and_then(|first| gap(0, first)));
+        }
     }
+    // What stands in a gap is another branch.
+    let numbers: BTreeSet<u64> = links.values().map(|(sequence, _)| *sequence).collect();
+    chain.gaps.retain(|(first, last)| numbers.range(first..=last).next().is_none());
     // Behind a gap the chain goes on with whatever is left.
     let rest: BTreeMap<_, _> =
         links.iter().filter(|(id, _)| !seen.contains(id)).map(|(id, link)| (*id, *link)).collect();
@@ -64,9 +77,16 @@ fn follow(links: &BTreeMap<ChunkId, (u64, Option<ChunkId>)>, there: &BTreeSet<Ch
         chain.there += before.there;
         chain.forgotten += before.forgotten;
         chain.missing.extend(before.missing.into_iter().filter(|id| !seen.contains(id)));
+        chain.gaps.extend(before.gaps);
         chain.aside.extend(before.aside);
     }
     chain
+}
+
+/// The numbers between two that follow each other.
+fn gap(before: u64, after: u64) -> Option<(u64, u64)> {
+    let (first, last) = (before.checked_add(1)?, after.checked_sub(1)?);
+    (first <= last).then_some((first, last))
 }
 
 #[cfg(test)]
@@ -90,6 +110,11 @@ mod tests {
         assert_eq!(gap, Chain { newest: 5, there: 4, missing: [id(3)].into(), ..Chain::default() });
         let branch = follow(&links(&[(1, None), (2, Some(1)), (4, Some(1)), (5, Some(4))]), &there);
         assert_eq!((branch.there, branch.aside), (4, [id(2)].into()));
+        // The store showed an older state: number 3 was made and is gone, and nothing names it.
+        let rolled_back = follow(&links(&[(1, None), (2, Some(1)), (4, Some(2)), (5, Some(4))]), &there);
+        assert_eq!(rolled_back, Chain { newest: 5, there: 4, gaps: [(3, 3)].into(), ..Chain::default() });
+        let beheaded = follow(&links(&[(4, None), (5, Some(4))]), &there);
+        assert_eq!(beheaded.gaps, [(1, 3)].into());
         let circle = follow(&links(&[(1, Some(2)), (2, Some(1))]), &there);
         assert_eq!((circle.there, circle.missing.len()), (2, 0));
     }

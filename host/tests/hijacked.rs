@@ -260,7 +260,7 @@ fn a_removed_client_reads_and_says_nothing_from_then_on() {
     let forged = backup(&stolen, &source);
     let all = load(&world.open()).0;
     assert!(all.iter().any(|info| info.id == kept.id) && all.iter().all(|info| info.id != forged.id));
-    for reference in stolen.references(&forged.snapshot).unwrap() {
+    for reference in stolen.references_of(&forged.snapshot).unwrap() {
         for of in ["data", "tree"] {
             if !later_needs(&world, &later.id, &reference.pack) && !later_needs(&world, &kept.id, &reference.pack) {
                 world.store.remove(&label(of), &reference.pack).unwrap();
@@ -285,7 +285,7 @@ fn later_needs(world: &World, snapshot: &ChunkId, pack: &ChunkId) -> bool {
     let repository = world.open();
     let (snapshots, _) = load(&repository);
     let info = snapshots.iter().find(|info| info.id == *snapshot).unwrap();
-    repository.references(&info.snapshot).unwrap().iter().any(|reference| reference.pack == *pack)
+    repository.references(&info).unwrap().iter().any(|reference| reference.pack == *pack)
 }
 
 #[test]

@@ -158,7 +158,7 @@ impl Model {
     fn forget(&self, repository: &Repository, which: u64) -> Result<(), RepositoryError> {
         let listing = repository.listing()?;
         let snapshots = repository.snapshots(&listing)?;
-        let newest = Repository::newest_of_clients(&snapshots);
+        let newest = repository.newest_of_clients(&snapshots);
         let chosen = snapshots
             .iter()
             .enumerate()

@@ -37,7 +37,7 @@ fn backup_of(repository: &Repository, source: &Path, seed: u64) -> ChunkId {
 fn needed(repository: &Repository) -> BTreeSet<ChunkId> {
     let snapshots = load(repository).0;
     let living = snapshots.iter().filter(|info| !info.forgotten);
-    living.flat_map(|info| repository.references(&info.snapshot).unwrap()).map(|reference| reference.pack).collect()
+    living.flat_map(|info| repository.references(&info).unwrap()).map(|reference| reference.pack).collect()
 }
 
 /// Three backups, of which the first two are forgotten; the third one with its source.
@@ -206,10 +206,42 @@ fn a_snapshot_that_cannot_be_read_may_need_anything() {
     // The user says that it is lost.
     world.store.chunks.lock().unwrap().get_mut(&key).unwrap().0 = b"gone".as_slice().into();
     let options = Options { give_up: vec![lost.to_string()[..8].to_owned()], ..Options::default() };
+    let nobody = Options { give_up: vec!["ffff".into()], ..Options::default() };
+    assert!(matches!(prune_with(&world.open_fresh(), &nobody), Err(RepositoryError::NoSnapshot(_))));
     let given_up = prune_with(&world.open_fresh(), &options).unwrap();
     assert_eq!(given_up.snapshots, 1);
     assert!(given_up.marked.packs > 0);
     assert!(load(&world.open_fresh()).0.iter().any(|info| info.id == last));
+    // That lasts: it is recorded as forgotten, and gone.
+    assert!(world.store.stat(&key.0, &lost).is_err());
+    let fresh = world.open_fresh();
+    prune(&fresh);
+    let listing = fresh.listing().unwrap();
+    let record = fresh.buried(&listing).forgotten[&lost].clone();
+    assert_eq!((record.client, record.sequence, record.previous), (party.keys.tag, 1, None));
+    assert_eq!(fresh.warnings.all(), []);
+}
+
+#[test]
+fn a_damaged_index_chunk_is_in_nobodys_way() {
+    let world = World::new();
+    let (last, source, before) = with_garbage(&world);
+    // An index chunk of its own: what stood in forgotten snapshots.
+    let (to, id, _) = world.chunks("index.").into_iter().next().unwrap();
+    world.store.chunks.lock().unwrap().get_mut(&(to.clone(), id)).unwrap().0 = b"damaged".as_slice().into();
+    pass(&world.store, 48 * HOUR);
+    let report = prune(&world.open_fresh());
+    assert_eq!(report.missing, 0);
+    assert!(world.store.stat(&to, &id).is_ok(), "a prune leaves alone what it cannot read");
+    let found = world.open_fresh().repair_index(&|_, _| false, true).unwrap();
+    assert_eq!(found.unreadable.iter().map(|name| name.id).collect::<Vec<_>>(), [id]);
+    world.open_fresh().repair_index(&|_, _| false, false).unwrap();
+    assert!(world.store.stat(&to, &id).is_err());
+    let fresh = world.open_fresh();
+    prune(&fresh);
+    assert_eq!(fresh.warnings.all(), []);
+    assert_clean(&fresh);
+    assert_restores(&fresh, &last, &source, &before);
 }
 
 #[test]
@@ -241,7 +273,7 @@ fn index_chunks_are_merged_and_nothing_is_laundered() {
     let stores = |bytes: &[u8]| {
         let theirs = world.source("v", &[("bytes", bytes.to_vec())]);
         let outcome = backup(&world.open_as(&victim), &theirs);
-        let references = world.open().references(&outcome.snapshot).unwrap();
+        let references = world.open().references_of(&outcome.snapshot).unwrap();
         assert!(references.iter().all(|reference| reference.pack != pack.id));
         assert_restores(&world.open_fresh(), &outcome.id, &theirs, &tree(&theirs));
     };

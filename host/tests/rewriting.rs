@@ -95,7 +95,7 @@ fn assert_references_are_right(repository: &Repository, id: &ChunkId) {
     let (mut needed, mut expected) = (HashSet::new(), BTreeMap::new());
     blobs(&reader, &info.snapshot.root, &mut needed);
     let listed: BTreeMap<ChunkId, u64> =
-        repository.references(&info.snapshot).unwrap().iter().map(|one| (one.pack, one.live)).collect();
+        repository.references(&info).unwrap().iter().map(|one| (one.pack, one.live)).collect();
     for id in needed {
         let places =
             index.locations(&id).map(|location| (location.pack().unwrap().info.id, location.record.place.stored));
@@ -170,7 +170,7 @@ fn a_lie_about_where_blobs_are_takes_nothing_from_it() {
     rewriter.run(&index, &chosen, &mut |_, _, _| (), each).unwrap();
     let made = made.unwrap();
     let info_of = |id: &ChunkId| load(&repository_again).0.into_iter().find(|info| info.id == *id).unwrap();
-    let needs = repository_again.references(&info_of(&made).snapshot).unwrap();
+    let needs = repository_again.references(&info_of(&made)).unwrap();
     assert!(needs.iter().all(|reference| reference.pack != pack.id));
     forget_originals(&repository_again, &[(original, made)]).unwrap();
     let tick = world.source("tick", &[]);
@@ -244,7 +244,7 @@ fn what_is_being_removed_is_stored_again() {
     repository.put_signed(&label("tombstone"), Context::Tombstone, to_cbor(&tombstone)).unwrap();
     let pairs = rewrite(&repository, "bad*");
     let made = load(&repository).0.into_iter().find(|info| info.id == pairs[0].1).unwrap();
-    let needs = repository.references(&made.snapshot).unwrap();
+    let needs = repository.references_of(&made.snapshot).unwrap();
     assert!(needs.iter().all(|reference| !packs.contains(&reference.pack)));
     assert_references_are_right(&repository, &made.id);
     assert_restores(&repository, &made.id, &source, &good(&whole));

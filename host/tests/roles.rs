@@ -149,8 +149,8 @@ fn old_key_sets_still_open_what_they_sealed() {
     let second_tree = tree(&source);
     let second = backup(&repository, &source);
     assert!(second.snapshot.statistics.new_bytes > 130_000);
-    let needed = repository.references(&second.snapshot).unwrap();
-    let old = repository.references(&first.snapshot).unwrap();
+    let needed = repository.references_of(&second.snapshot).unwrap();
+    let old = repository.references_of(&first.snapshot).unwrap();
     assert!(needed.iter().all(|pack| old.iter().all(|old| old.pack != pack.pack)));
     for repository in [world.open(), world.open_fresh()] {
         assert_restores(&repository, &first.id, &source, &first_tree);
@@ -176,11 +176,11 @@ fn packs_under_a_tombstone_are_not_relied_on() {
     let before = tree(&source);
     let first = backup(&world.open(), &source);
     let condemned: Vec<ChunkId> =
-        world.open().references(&first.snapshot).unwrap().into_iter().map(|reference| reference.pack).collect();
+        world.open().references_of(&first.snapshot).unwrap().into_iter().map(|reference| reference.pack).collect();
     tombstone(&world, condemned.clone());
     let second = backup(&world.open(), &source);
     assert!(second.snapshot.statistics.new_bytes > 130_000);
-    for reference in world.open().references(&second.snapshot).unwrap() {
+    for reference in world.open().references_of(&second.snapshot).unwrap() {
         assert!(!condemned.contains(&reference.pack));
     }
     for id in &condemned {
@@ -266,7 +266,7 @@ fn a_tombstone_during_a_backup_makes_it_store_again() {
     let source = world.source("s", &files());
     let first = backup(&world.open(), &source);
     let condemned: Vec<ChunkId> =
-        world.open().references(&first.snapshot).unwrap().into_iter().map(|reference| reference.pack).collect();
+        world.open().references_of(&first.snapshot).unwrap().into_iter().map(|reference| reference.pack).collect();
     std::fs::write(source.join("more"), noise(3, 60_000)).unwrap();
     let before = tree(&source);
     let puts = Arc::new(AtomicUsize::new(0));
@@ -288,7 +288,7 @@ fn a_tombstone_during_a_backup_makes_it_store_again() {
     let repository = open(place, &world.secret, None).unwrap();
     let second = backup(&repository, &source);
     assert!(puts.load(Ordering::SeqCst) > 1);
-    for reference in repository.references(&second.snapshot).unwrap() {
+    for reference in repository.references_of(&second.snapshot).unwrap() {
         assert!(!condemned.contains(&reference.pack), "a pack under a tombstone is relied on");
     }
     for id in &condemned {
@@ -322,7 +322,7 @@ fn reference_lists_of_more_than_a_thousand_packs() {
     assert!(first.snapshot.references.inline.is_none());
     assert!(!pieces.is_empty());
     for repository in [world.open(), world.open_fresh()] {
-        let listed = repository.references(&first.snapshot).unwrap();
+        let listed = repository.references_of(&first.snapshot).unwrap();
         let mut expected: Vec<ChunkId> =
             ["data", "tree"].iter().flat_map(|of| world.chunks(of)).map(|(_, id, _)| id).collect();
         expected.sort();
@@ -344,7 +344,7 @@ fn reference_lists_of_more_than_a_thousand_packs() {
     let chunks: std::collections::BTreeSet<_> = pieces.iter().chain(&next).map(|piece| piece.digest).collect();
     assert_eq!(world.chunks("index.").len(), chunks.len() + index_chunks, "one chunk for each piece that differs");
     assert_eq!(
-        world.open().references(&second.snapshot).unwrap().len() as u64,
+        world.open().references_of(&second.snapshot).unwrap().len() as u64,
         packs as u64 + new_packs(&world, packs)
     );
     assert_restores(&world.open_fresh(), &first.id, &source, &{
@@ -359,8 +359,8 @@ fn new_packs(world: &World, before: usize) -> u64 {
     // Packs of directories that were replaced are not needed any more.
     let now = world.chunks("data").len() + world.chunks("tree").len();
     let snapshots = load(&world.open()).0;
-    let (first, second) = (&snapshots[0].snapshot, &snapshots[1].snapshot);
-    let of = |snapshot| world.open().references(snapshot).unwrap().into_iter().map(|reference| reference.pack);
+    let (first, second) = (&snapshots[0], &snapshots[1]);
+    let of = |info| world.open().references(info).unwrap().into_iter().map(|reference| reference.pack);
     let needed: std::collections::BTreeSet<_> = of(second).collect();
     let gone = of(first).filter(|pack| !needed.contains(pack)).count();
     (now - before - gone) as u64
@@ -402,7 +402,7 @@ fn an_index_chunk_in_the_middle_of_a_backup() {
     assert_eq!(index_records(&world.open_fresh()).len() as u64, blobs);
     assert_restores(&world.open_fresh(), &outcome.id, &source, &before);
     assert_clean(&world.open_fresh());
-    let references = world.open().references(&outcome.snapshot).unwrap();
+    let references = world.open().references_of(&outcome.snapshot).unwrap();
     let live: u64 = references.iter().map(|reference| reference.live).sum();
     let stored: u64 = index_records(&world.open()).iter().map(|(_, stored)| u64::from(*stored)).sum();
     assert_eq!(live, stored);

@@ -30,6 +30,34 @@ fn alarms(ran: &Ran) -> usize {
 }
 
 #[test]
+fn names_that_nothing_has_are_mistakes() {
+    let sandbox = Sandbox::with_repository();
+    let all = with_snapshots(&sandbox, 3);
+    sandbox.obnam(args!["tag", all[0], "--add", "keep"]).expect(0);
+    for (words, says) in [
+        (&["--keep-tag", "kepe"], "no snapshot has the tag kepe"),
+        (&["--keep-id", "ffff"], "--keep-id ffff: there is no such snapshot"),
+    ] {
+        sandbox.obnam([&["forget"], &words[..]].concat()).expect(17).says(&[says]);
+    }
+    assert_eq!(sandbox.snapshots(), all);
+    let said = sandbox.obnam(args!["forget", "--keep-tag", "keep"]).expect(0).text();
+    assert!(said.contains("1 snapshot forgotten") && said.contains("obnam prune"), "{said}");
+    assert_eq!(sandbox.snapshots(), [all[0].clone(), all[2].clone()]);
+    // A filter that nothing passes is no silent success; a path is meant as a backup takes it.
+    for words in
+        [&["rewrite", "--exclude", "x", "--host", "nosuch"], &["rewrite", "--exclude", "x", "--path", "/nosuch"]]
+    {
+        sandbox.obnam(words).expect(17).says(&["no snapshot passes", "nosuch"]);
+    }
+    let slash = format!("{}/", sandbox.source().display());
+    sandbox
+        .obnam(args!["rewrite", "--exclude", "counter", "--path", slash, "-n"])
+        .expect(0)
+        .says(&["would be rewritten"]);
+}
+
+#[test]
 fn a_policy_forgets_and_the_others_stay_whole() {
     let sandbox = Sandbox::with_repository();
     let all = with_snapshots(&sandbox, 6);

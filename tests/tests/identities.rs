@@ -101,6 +101,10 @@ fn an_ssh_key_opens_what_was_sealed_for_it() {
     // By the line of a .pub file, where the private key need not be.
     let added = add(&sandbox, &["--recipient", PLAIN_PUBLIC]);
     assert_eq!(added["kind"], "identity");
+    let listed = sandbox.obnam(args!["--json", "credential", "list"]).expect(0).result();
+    let keys: Vec<_> = listed["credentials"].as_array().unwrap().iter().map(|one| &one["key"]).collect();
+    assert_eq!(keys, ["scrypt", "ssh-ed25519"]);
+    assert!(sandbox.obnam(args!["credential", "list"]).expect(0).text().contains("  ssh-ed25519  "));
     sandbox.next_machine();
     run(&mut with(&sandbox, "ssh", &["snapshots"])).expect(0).says(&["compare the repository id"]);
     sandbox.next_machine();

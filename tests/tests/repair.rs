@@ -175,6 +175,28 @@ fn damaged(result: &Value) -> BTreeSet<String> {
 }
 
 #[test]
+fn what_an_index_has_lost_is_found_before_anything_is_given_up() {
+    let sandbox = Sandbox::with_repository();
+    tree::varied(&sandbox.source().join("varied"), 5);
+    sandbox.back_up();
+    fs::write(sandbox.source().join("more"), "more").unwrap();
+    sandbox.back_up();
+    // The first snapshot has the only index of its packs in it.
+    let first = &sandbox.snapshots()[0];
+    let (label, ..) =
+        sandbox.chunks().into_iter().find(|(label, id, ..)| label.starts_with("snapshot.") && id == first).unwrap();
+    fs::remove_file(file(&sandbox, &label, first)).unwrap();
+    let advice = sandbox.obnam(args!["check"]).expect(4).text();
+    assert!(advice.contains("next: obnam repair index, then"), "{advice}");
+    sandbox.obnam(args!["repair", "snapshots"]).expect(17).says(&["no index names", "first: obnam repair index"]);
+    assert_eq!(sandbox.snapshots().len(), 1);
+    sandbox.obnam(args!["repair", "index"]).expect(0);
+    let nothing = sandbox.obnam(args!["--json", "repair", "snapshots"]).expect(0).result();
+    assert_eq!((&nothing["whole"], nothing["lost"].as_array().unwrap().len()), (&1.into(), 0));
+    sandbox.assert_restores();
+}
+
+#[test]
 fn what_is_left_of_snapshots_whose_contents_are_lost() {
     let sandbox = sandbox();
     let source = sandbox.source();
@@ -192,7 +214,10 @@ fn what_is_left_of_snapshots_whose_contents_are_lost() {
     let advice = sandbox.obnam(args!["repair", "index"]).expect(0).text();
     assert!(advice.contains("For what is not: obnam repair snapshots"), "{advice}");
     let advice = sandbox.obnam(args!["check"]).expect(4).text();
-    assert!(advice.contains("next: obnam backup where the files are, then obnam repair snapshots"), "{advice}");
+    assert!(
+        advice.contains("next: obnam repair index, then obnam backup where the files are, then obnam repair snapshots"),
+        "{advice}"
+    );
     let rehearsed = sandbox.obnam(args!["--json", "repair", "snapshots", "--dry-run"]).expect(0).result();
     assert_eq!(rehearsed["lost"], first["lost"]);
     assert!(rehearsed["snapshots"].as_array().unwrap().iter().all(|one| one["snapshot"].is_null()), "{rehearsed}");

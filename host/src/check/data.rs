@@ -39,7 +39,7 @@ impl Check<'_> {
                         if is_good {
                             verified.note(name.id, SystemTime::now());
                         } else {
-                            verified.forget(&name.id);
+                            verified.note_bad(name.id, SystemTime::now());
                         }
                     }
                 });
@@ -62,10 +62,14 @@ impl Check<'_> {
         let bytes = match self.repository.store.get(&name.label, &name.id, None) {
             Ok(bytes) => bytes,
             Err(error) => {
-                let severity = if is_pack && !indexed { Severity::Warning } else { Severity::Error };
-                // What is left of it may still open, blob by blob.
+                // What is left of it may still open, blob by blob. What the index does not name nobody relies on.
                 let intact = indexed && self.salvage(name, index, opener) == 0;
-                let rest = if intact { "; all blobs that the index names in it are intact" } else { "" };
+                let rest = if intact {
+                    "; all blobs that the index names in it are intact, so nothing is lost with it"
+                } else {
+                    ""
+                };
+                let severity = if is_pack && (intact || !indexed) { Severity::Warning } else { Severity::Error };
                 self.report(severity, "chunk-damaged", Some(name), format!("{error}{rest}"));
                 return false;
             }

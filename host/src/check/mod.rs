@@ -241,15 +241,13 @@ impl Check<'_> {
     }
 }
 
-/// What to do about a file or directory that is lost, once the index is right.
-pub const FILE_LOST: &str = "obnam backup where the files are, then obnam repair snapshots";
+/// What to do about a file or directory that is lost. First the index: what it does not name is not lost if its pack is there.
+pub const FILE_LOST: &str = "obnam repair index, then obnam backup where the files are, then obnam repair snapshots";
 
 /// What to do about an error.
 fn advice(code: &str) -> Option<&'static str> {
     match code {
-        "pack-missing" | "pack-size" => {
-            Some("obnam repair index, then obnam backup where the files are, then obnam repair snapshots")
-        }
+        "pack-missing" | "pack-size" => Some(FILE_LOST),
         "chunk-damaged" | "blob-damaged" | "pack-unusable" => {
             Some("obnam repair index --read-data, then obnam backup where the files are, then obnam repair snapshots")
         }

@@ -74,7 +74,7 @@ impl Part {
             Part::Bytes(most) => most,
         };
         if most < u64::MAX {
-            left.sort_by_key(|(name, _)| (verified.when(&name.id), name.id));
+            left.sort_by_key(|(name, _)| (verified.read_at(&name.id), name.id));
         }
         let mut sum = 0;
         let fits = |(_, size): &(&ChunkName, u64)| {
@@ -136,6 +136,10 @@ mod tests {
             }
             seen.extend(now);
         }
+        // One that is bad waits for its turn like the others.
+        verified.note_bad(seen[0].id, SystemTime::now());
+        assert!(!chosen(Part::Bytes(900), &verified, None).contains(&seen[0]));
+        verified.note(seen[0].id, SystemTime::now() - day * 10);
         let again = chosen(Part::Bytes(1000), &verified, None);
         assert_eq!(again.iter().collect::<std::collections::BTreeSet<_>>(), seen[..10].iter().collect());
         assert_eq!(chosen(Part::All, &verified, Some(day * 11 / 2)).len(), 50);

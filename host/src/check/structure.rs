@@ -91,7 +91,7 @@ impl Check<'_> {
         for name in self.listed.keys() {
             let is_pack = matches!(name.label.as_str(), "data" | "tree");
             if is_pack && !named.contains(name) && !buried.packs.contains(&name.id) {
-                let message = "no index names this pack; left by a backup that was cut off, or added by somebody else. It takes space and does no harm".into();
+                let message = "no index names this pack: left by a backup that was cut off, added by somebody else, or its index is lost; obnam repair index takes it in, if it is good".into();
                 self.report(Severity::Warning, "pack-unindexed", Some(name), message);
             }
         }
@@ -135,7 +135,7 @@ impl Check<'_> {
             self.watch.snapshots.add(1);
         }
         for info in snapshots {
-            if let Err(why) = self.repository.references(&info.snapshot) {
+            if let Err(why) = self.repository.references(info) {
                 let message = format!("the reference list of snapshot {} cannot be read: {why}", info.id.short());
                 self.report(Severity::Error, "references", None, message);
             }

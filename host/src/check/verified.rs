@@ -1,7 +1,7 @@
 //! What this machine has read and found good, and when: one file, so that parts of a large repository can be checked in turn.
 //!
 //! Layout, little-endian: magic "OBNAMVFY" (8), BLAKE3 of all that follows (32), then for each chunk its id (32) and the day
-//! (4, counted from 1970) in ascending order of id. It is a cache of this machine: one that does not check out is begun anew.
+//! (4, counted from 1970; its highest bit says that it was found bad) in ascending order of id. It is a cache of this machine: one that does not check out is begun anew.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use crate::local::{LocalError, write_file};
 
 const MAGIC: &[u8; 8] = b"OBNAMVFY";
 const DAY: u64 = 86_400;
+/// Of the day on which a chunk was found bad.
+const BAD: u32 = 1 << 31;
 
 /// When chunks were verified, to the day.
 #[derive(Debug, Default)]
@@ -43,18 +45,22 @@ impl Verified {
 
     /// The beginning of the day on which a chunk was verified.
     pub(super) fn when(&self, id: &ChunkId) -> Option<SystemTime> {
-        self.0.get(id).map(|day| UNIX_EPOCH + Duration::from_secs(u64::from(*day) * DAY))
+        self.0.get(id).filter(|day| **day & BAD == 0).map(|day| time(*day))
+    }
+
+    /// The beginning of the day on which a chunk was read, whether it was good or not.
+    pub(super) fn read_at(&self, id: &ChunkId) -> Option<SystemTime> {
+        self.0.get(id).map(|day| time(*day & !BAD))
     }
 
     /// A chunk was verified.
     pub(super) fn note(&mut self, id: ChunkId, when: SystemTime) {
-        let seconds = when.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.0.insert(id, u32::try_from(seconds / DAY).unwrap_or(u32::MAX));
+        self.0.insert(id, day(when));
     }
 
     /// A chunk turned out to be bad.
-    pub(super) fn forget(&mut self, id: &ChunkId) {
-        self.0.remove(id);
+    pub(super) fn note_bad(&mut self, id: ChunkId, when: SystemTime) {
+        self.0.insert(id, day(when) | BAD);
     }
 
     /// Remembers it, but for chunks that are gone.
@@ -67,6 +73,15 @@ impl Verified {
         let bytes = [MAGIC.as_slice(), blake3::hash(&body).as_bytes(), &body].concat();
         write_file(&path(state), &bytes)
     }
+}
+
+fn day(when: SystemTime) -> u32 {
+    let days = when.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / DAY;
+    u32::try_from(days).unwrap_or(BAD).min(BAD - 1)
+}
+
+fn time(day: u32) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(u64::from(day) * DAY)
 }
 
 #[cfg(test)]
@@ -82,9 +97,13 @@ mod tests {
         verified.note(one, when);
         verified.note(other, when);
         verified.save(folder.path(), |id| *id == one).expect("saves");
-        let loaded = Verified::load(folder.path());
+        let mut loaded = Verified::load(folder.path());
         assert_eq!(loaded.when(&one), Some(UNIX_EPOCH + Duration::from_secs(20_000 * DAY)));
         assert_eq!(loaded.when(&other), None);
+        loaded.note_bad(other, when);
+        loaded.save(folder.path(), |_| true).expect("saves");
+        let loaded = Verified::load(folder.path());
+        assert_eq!((loaded.when(&other), loaded.read_at(&other)), (None, loaded.when(&one)));
         let mut bytes = std::fs::read(path(folder.path())).expect("is there");
         bytes[50] ^= 1;
         std::fs::write(path(folder.path()), bytes).expect("writes");

@@ -32,6 +32,14 @@ pub fn run(global: &Global, _: &Arguments, output: &mut Output) -> Result<u8, Fa
                 "client {name}: snapshot {id} is neither there nor forgotten: it was removed, damaged, or is hidden"
             ));
         }
+        for (first, last) in &chain.gaps {
+            let which =
+                if first == last { format!("number {first} is") } else { format!("numbers {first} to {last} are") };
+            errors.push(format!(
+                "client {name}: snapshot {which} neither there nor forgotten, and not even named by the next one: \
+                 the store has lost or hidden it, or showed an older state when the next one was made"
+            ));
+        }
         for id in &chain.aside {
             errors.push(format!(
                 "client {name}: snapshot {id} is not in the history of the newest one: history is forked"
@@ -52,6 +60,7 @@ pub fn run(global: &Global, _: &Arguments, output: &mut Output) -> Result<u8, Fa
                 "snapshots": chain.there,
                 "forgotten": chain.forgotten,
                 "missing": chain.missing.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "gaps": chain.gaps.iter().map(|(first, last)| json!([first, last])).collect::<Vec<_>>(),
                 "aside": chain.aside.iter().map(ToString::to_string).collect::<Vec<_>>(),
             })
         };

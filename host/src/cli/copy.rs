@@ -30,7 +30,7 @@ use crate::repository::metadata::SnapshotInfo;
   obnam -p spool copy latest --to-profile big
   OBNAM_TO_PASSPHRASE_FILE=~/.big obnam -r /mnt/a copy --host laptop --to /mnt/b")]
 pub struct Arguments {
-    /// Snapshots to copy: latest, ids, or beginnings of ids
+    /// Snapshots to copy: latest, latest~1, ids, or beginnings of ids
     #[arg(value_name = "SNAP")]
     snapshots: Vec<String>,
     #[command(flatten)]
@@ -99,7 +99,9 @@ fn choose<'s>(
         [] => !info.is_partial() && !info.forgotten && arguments.filter.passes(source, info),
         named => named.contains(&info.id),
     };
-    Ok(snapshots.iter().filter(is_meant).collect())
+    let chosen: Vec<_> = snapshots.iter().filter(is_meant).collect();
+    arguments.filter.refuse_nothing(&chosen)?;
+    Ok(chosen)
 }
 
 /// What the progress says.

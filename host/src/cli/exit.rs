@@ -158,6 +158,7 @@ fn repository(error: &RepositoryError) -> (u8, &'static str) {
         RepositoryError::NoSnapshot(_)
         | RepositoryError::BadClient(_)
         | RepositoryError::CredentialNeeded { .. }
+        | RepositoryError::CredentialOfOthers { .. }
         | RepositoryError::ShortGrace => (17, "bad-input"),
         RepositoryError::RosterMoved => (16, "busy"),
         RepositoryError::Interrupted => (130, "interrupted"),

@@ -188,6 +188,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         [] => by_policy(&repository, arguments, &policy, &snapshots),
         names => vec![by_name(&repository, names, &snapshots)?],
     };
+    refuse_misnamed(&policy, &snapshots, &groups)?;
     let doomed: HashSet<ChunkId> = groups.iter().flat_map(Group::doomed).collect();
     let outcome = match arguments.dry_run {
         true => Outcome::default(),
@@ -206,6 +207,23 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     summary(arguments, &groups, &outcome, output)?;
     output.flush()?;
     Ok(exit::OK)
+}
+
+/// Refuses names that nothing has: what they were to keep would go.
+fn refuse_misnamed(policy: &Policy, snapshots: &[SnapshotInfo], groups: &[Group<'_>]) -> Result<(), Failure> {
+    let is_id = |id: &&String| !snapshots.iter().any(|info| info.id.to_string().starts_with(id.as_str()));
+    if let Some(id) = policy.ids.iter().find(is_id) {
+        return Err(Failure::Input(format!("--keep-id {id}: there is no such snapshot; see: obnam snapshots")));
+    }
+    let has_tag = |(info, _): &(&SnapshotInfo, Vec<String>)| policy.tags.iter().any(|tag| info.tags.contains(tag));
+    let mut all = groups.iter().flat_map(|group| &group.snapshots);
+    if policy.has_only_tags() && !all.any(has_tag) {
+        let tags = policy.tags.join(", ");
+        return Err(Failure::Input(format!(
+            "no snapshot has the tag {tags}, and no other rule would keep any; see: obnam snapshots"
+        )));
+    }
+    Ok(())
 }
 
 /// Snapshots that were weighed against each other, oldest first, with the reasons to keep them.
@@ -254,7 +272,7 @@ fn by_policy<'s>(
     policy: &Policy,
     snapshots: &'s [SnapshotInfo],
 ) -> Vec<Group<'s>> {
-    let newest = Repository::newest_of_clients(snapshots);
+    let newest = repository.newest_of_clients(snapshots);
     let doubtful = doubtful(repository, snapshots);
     let mut groups: BTreeMap<Key, Vec<&SnapshotInfo>> = BTreeMap::new();
     for info in snapshots.iter().filter(|info| !info.forgotten && arguments.filter.passes(repository, info)) {
@@ -345,7 +363,7 @@ fn candidate(line: &[&SnapshotInfo], doubtful: &BTreeMap<ChunkId, Doubt>) -> Can
 
 /// The snapshots that the user names.
 fn by_name<'s>(repository: &Repository, names: &[String], snapshots: &'s [SnapshotInfo]) -> Result<Group<'s>, Failure> {
-    let newest = Repository::newest_of_clients(snapshots);
+    let newest = repository.newest_of_clients(snapshots);
     let mut chosen: Vec<(&SnapshotInfo, Vec<String>)> = Vec::new();
     for name in names {
         let info = repository.resolve(snapshots, name)?;
@@ -407,6 +425,9 @@ fn summary(arguments: &Arguments, groups: &[Group<'_>], outcome: &Outcome, outpu
         return output.summary(format!("{} would be forgotten{kept}; nothing was done", snapshots(doomed)));
     }
     output.summary(format!("{} forgotten{kept}", snapshots(doomed)))?;
+    if doomed > 0 {
+        output.summary("their space is free after: obnam prune")?;
+    }
     if let Some(until) = outcome.pending.iter().map(|(_, until)| *until).max() {
         let until = Time { seconds: i64::try_from(until).unwrap_or(i64::MAX), nanoseconds: 0 };
         output.summary(format!("the server removes {} by {}", snapshots(outcome.pending.len()), until.to_local()))?;
@@ -425,9 +446,10 @@ fn show_simulation(policy: &Policy, interval: &str, output: &mut Output) -> Resu
         hours(all) / hours(step) > MOST_SIMULATED as f64
     });
     if fewest {
-        return Err(wrong("that are too many backups; take a longer interval".into()));
+        return Err(wrong("that makes too many backups; take a longer interval".into()));
     }
-    let calendar = simulate(policy, first, &last, interval);
+    let calendar = simulate(policy, first, &last, interval)
+        .ok_or_else(|| wrong("so many snapshots are kept that it would take minutes; take a longer interval".into()))?;
     if output.json {
         let kept = calendar.kept.iter().map(|(time, reasons)| {
             json!({

@@ -51,6 +51,13 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         .map_err(|error| Failure::Input(format!("--cache-size: {error}")))?
         .max(LEAST_CACHE);
     let mountpoint = &arguments.mountpoint;
+    if std::fs::metadata(mountpoint).is_err_and(|error| error.kind() == std::io::ErrorKind::NotConnected) {
+        let message = format!(
+            "cannot mount on {0}: what was mounted there has ended without being unmounted; first: fusermount3 -u {0}",
+            mountpoint.display()
+        );
+        return Err(Failure::Input(message));
+    }
     if !mountpoint.is_dir() {
         let message = format!("cannot mount on {}: it is no directory; make it with mkdir", mountpoint.display());
         return Err(Failure::Input(message));
@@ -88,16 +95,24 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     Ok(exit::OK)
 }
 
-/// Takes a mount out of the tree although files in it are open, and waits until the user has enough of that.
+/// Takes a mount out of the tree although files in it are open, and waits until they are closed, or the user has enough of that.
 fn detach(mountpoint: &Path) {
-    let _ = Command::new("umount").arg("--lazy").arg(mountpoint).output();
+    let done = |command: &mut Command| command.arg(mountpoint).output().is_ok_and(|output| output.status.success());
+    let is_out = done(Command::new("umount").arg("--lazy")) || done(Command::new("fusermount3").arg("-uz"));
+    let state = if is_out { "it is unmounted, but they" } else { "it stays mounted, and they" };
     complain(format_args!(
-        "obnam: files in {} are open; it is unmounted, but they can be read until you interrupt again",
+        "obnam: files in {} are open; {state} can be read until they are closed, or you interrupt again",
         mountpoint.display()
     ));
-    loop {
+    while is_serving() {
         thread::sleep(Duration::from_secs(1));
     }
+}
+
+/// Whether the kernel may still ask for something: it lets go of its end when the last file is closed.
+fn is_serving() -> bool {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return true };
+    open.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|path| path == Path::new("/dev/fuse")))
 }
 
 /// What is wrong and what to do about it.

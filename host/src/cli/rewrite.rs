@@ -34,7 +34,7 @@ use crate::select::{Patterns, argument, read_file};
   obnam rewrite --exclude '*.iso' --exclude /home/me/Downloads/ --forget
   obnam rewrite --exclude-from patterns 3f2a9c latest")]
 pub struct Arguments {
-    /// Snapshots to rewrite: latest, ids, or beginnings of ids
+    /// Snapshots to rewrite: latest, latest~1, ids, or beginnings of ids
     #[arg(value_name = "SNAP")]
     snapshots: Vec<String>,
     /// Leave out what matches this pattern, in the syntax of .gitignore; may be repeated
@@ -143,7 +143,9 @@ pub(super) fn choose<'s>(
         [] => !info.forgotten && filter.passes(repository, info),
         named => named.contains(&info.id),
     };
-    Ok(snapshots.iter().filter(is_meant).collect())
+    let chosen: Vec<_> = snapshots.iter().filter(is_meant).collect();
+    filter.refuse_nothing(&chosen)?;
+    Ok(chosen)
 }
 
 fn show(info: &SnapshotInfo, path: &Path, is_directory: bool) {
@@ -266,6 +268,9 @@ impl Report<'_> {
         }
         let gone = (outcome.removed.len() + outcome.pending.len()) as u64;
         output.summary(format!("{} forgotten", count(gone, "original", "originals")))?;
+        if gone > 0 {
+            output.summary("their space is free after: obnam prune")?;
+        }
         if let Some(until) = outcome.pending.iter().map(|(_, until)| *until).max() {
             output.summary(format!("the server removes {} by {}", outcome.pending.len(), time(until).to_local()))?;
         }
@@ -279,17 +284,7 @@ impl Report<'_> {
     }
 
     fn in_json(&self, failed: &[(&SnapshotInfo, String)]) -> Value {
-        let about = |info: &SnapshotInfo| {
-            json!({
-                "id": info.id.to_string(),
-                "client": client_name(self.repository, info),
-                "started": info.snapshot.started.to_rfc3339(),
-                "host": info.snapshot.host,
-                "paths": info.snapshot.paths.iter().map(|path| String::from_utf8_lossy(&path.0)).collect::<Vec<_>>(),
-                "files": info.snapshot.statistics.files,
-                "bytes": info.snapshot.statistics.bytes,
-            })
-        };
+        let about = |info: &SnapshotInfo| described(self.repository, info);
         let one = |(info, fate): &(&SnapshotInfo, Fate)| {
             let mut value = about(info);
             match fate {
@@ -327,6 +322,19 @@ impl Report<'_> {
             "seconds": self.begun.elapsed().as_secs_f64(),
         })
     }
+}
+
+/// A snapshot that is rewritten, in JSON.
+pub(super) fn described(repository: &Repository, info: &SnapshotInfo) -> Value {
+    json!({
+        "id": info.id.to_string(),
+        "client": client_name(repository, info),
+        "started": info.snapshot.started.to_rfc3339(),
+        "host": info.snapshot.host,
+        "paths": info.snapshot.paths.iter().map(|path| String::from_utf8_lossy(&path.0)).collect::<Vec<_>>(),
+        "files": info.snapshot.statistics.files,
+        "bytes": info.snapshot.statistics.bytes,
+    })
 }
 
 fn time(seconds: u64) -> Time {

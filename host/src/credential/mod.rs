@@ -85,14 +85,24 @@ fn secret_string(passphrase: &Zeroizing<String>) -> SecretString {
     SecretString::from(passphrase.as_str().to_owned())
 }
 
-/// Whether something else than age's own keys opens an age file, going by its header.
+/// What age calls the keys that an age file is sealed for (`X25519`, `scrypt`, `ssh-ed25519`, or what a plugin calls its own), going by
+/// its header.
+fn keys_of(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let header = file.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"---"));
+    let keys = header.filter_map(|line| line.strip_prefix(b"-> ")?.split(|byte| *byte == b' ').next());
+    // Noise, which any age file may have.
+    keys.filter(|key| !key.ends_with(b"-grease"))
+}
+
+/// What age calls the first key that an age file is sealed for.
+pub fn key_of(file: &[u8]) -> Option<String> {
+    keys_of(file).next().map(|key| String::from_utf8_lossy(key).into_owned())
+}
+
+/// Whether something else than age's own keys opens an age file.
 fn is_for_a_plugin(file: &[u8]) -> bool {
     const OWN: [&[u8]; 4] = [b"X25519", b"scrypt", b"ssh-ed25519", b"ssh-rsa"];
-    let header = file.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"---"));
-    let kinds = header.filter_map(|line| line.strip_prefix(b"-> ")?.split(|byte| *byte == b' ').next());
-    // Noise, which any age file may have.
-    let is_grease = |kind: &[u8]| kind.ends_with(b"-grease");
-    kinds.into_iter().any(|kind| !OWN.contains(&kind) && !is_grease(kind))
+    keys_of(file).any(|key| !OWN.contains(&key))
 }
 
 impl Secret {

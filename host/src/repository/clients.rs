@@ -5,20 +5,24 @@
 //! of his own making at any time, so that it would hide nothing from him if the new machine made them; and that machine would need the
 //! right to store what governs the repository. His program keeps no copy.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::metadata::SnapshotInfo;
 use super::roster::present;
-use super::{Repository, RepositoryError, family};
-use crate::chunk::ChunkId;
+use super::{Repository, RepositoryError, family, tagged};
+use crate::chunk::{ChunkId, Label};
 use crate::credential::Recipient;
 use crate::crypto::public::{HpkePrivate, SignKey};
 use crate::crypto::{Key, random};
 use crate::format::client::{ClientKeys, Credential};
 use crate::format::header::{KeyId, SealFor, create};
 use crate::format::roster::{GroupId, Member, Removed, Role, Roster};
-use crate::format::{FormatError, Time, WriterTag, whole};
+use crate::format::signed::Context;
+use crate::format::tombstone::Tombstone;
+use crate::format::{FormatError, Time, WriterTag, to_cbor, whole};
 
 /// The longest name of a client, in characters.
 pub const MAX_NAME: usize = 64;
@@ -129,10 +133,68 @@ impl Repository {
                     .into(),
             ));
         }
-        self.change_roster(ACTION, |roster| {
+        let inherited = self.inherit(tag, last, &self.client)?;
+        let changed = self.change_roster(ACTION, |roster| {
             expel(roster, tag, last);
             self.renew_keys_of(roster, tag)
-        })
+        });
+        self.or_disclaim(inherited, changed)
+    }
+
+    /// What a client has signed besides snapshots counts no more when it is removed: records of what it has forgotten, and tags. Where
+    /// nothing that it did is doubted, a maintainer puts his name to it: to records of snapshots that are gone, and to notes in force.
+    /// Returns what was stored.
+    fn inherit(
+        &self,
+        tag: &WriterTag,
+        last: Option<&SnapshotInfo>,
+        heir: &ClientKeys,
+    ) -> Result<Vec<(Label, ChunkId)>, RepositoryError> {
+        let listing = self.listing()?;
+        let snapshots = self.snapshots(&listing)?;
+        let newest = self.history_of(tag, &snapshots).last().map(|info| info.id);
+        if newest != last.map(|info| info.id) || !self.member().has(Role::Maintainer) {
+            return Ok(Vec::new());
+        }
+        let there: HashSet<ChunkId> = listing.snapshots.iter().map(|info| info.id).collect();
+        let mut records = Vec::new();
+        for info in &listing.tombstones {
+            // What cannot be used is told by whoever asks what is forgotten.
+            if let Ok((signer, tombstone)) = self.tombstone(info)
+                && signer == *tag
+            {
+                let gone = tombstone.snapshots.into_iter().flatten();
+                records.extend(gone.filter(|gone| !there.contains(&gone.id)));
+            }
+        }
+        let mut stored = Vec::new();
+        if !records.is_empty() {
+            let label = family("tombstone");
+            let snapshots = Some(records);
+            let tombstone = Tombstone { packs: Vec::new(), created: Time::now(), grace: 0, snapshots, indexes: None };
+            let id = self.put_signed_by(heir, &label, Context::Tombstone, to_cbor(&tombstone))?.id;
+            stored.push((label, id));
+        }
+        for note in self.notes_by(tag, &listing.notes, &snapshots) {
+            let label = tagged("note", &heir.tag);
+            let id = self.put_signed_by(heir, &label, Context::Note, to_cbor(&note))?.id;
+            stored.push((label, id));
+        }
+        Ok(stored)
+    }
+
+    /// Takes back what was inherited, where the roster has not changed.
+    fn or_disclaim<T>(
+        &self,
+        inherited: Vec<(Label, ChunkId)>,
+        changed: Result<T, RepositoryError>,
+    ) -> Result<T, RepositoryError> {
+        if changed.is_err() {
+            for (label, id) in inherited {
+                let _ = self.store.remove(&label, &id);
+            }
+        }
+        changed
     }
 
     /// Gives a client new keys under a new tag, with the same name, roles and trust. Of the snapshots under its old tag `last` counts, and those
@@ -153,7 +215,9 @@ impl Repository {
         }
         let keys = member(&client, &[], vec![]);
         let new = Member { signing_key: keys.signing_key, hpke_key: keys.hpke_key, tag: keys.tag, ..old.clone() };
-        self.store_client(&client, access, |repository| {
+        let heir = if *tag == self.client.tag { &client } else { &self.client };
+        let inherited = self.inherit(tag, last, heir)?;
+        let changed = self.store_client(&client, access, |repository| {
             repository.change_roster(ACTION, |roster| {
                 expel(roster, tag, last);
                 for tags in roster.members.iter_mut().filter_map(|member| member.trusts.as_mut()) {
@@ -162,7 +226,8 @@ impl Repository {
                 repository.admit(roster, new)?;
                 repository.renew_keys_of(roster, tag)
             })
-        })
+        });
+        self.or_disclaim(inherited, changed)
     }
 
     /// Says against whose index entries a client deduplicates, besides its own; `None`: those of all that can read.

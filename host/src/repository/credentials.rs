@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::open::{MAX_TRIED, read_client};
 use super::{Repository, RepositoryError, family};
 use crate::chunk::{ChunkId, LabelFilter};
-use crate::credential::{Kind, MAX_AGE_FILE, Recipient, Secret};
+use crate::credential::{Kind, MAX_AGE_FILE, Recipient, Secret, key_of};
 use crate::format::client::Credential;
 use crate::store::{RemoveOutcome, StoreErrorKind};
 
@@ -25,6 +25,8 @@ pub struct Listed {
     pub stored: Option<SystemTime>,
     /// What opens it; none for what is no usable age file.
     pub kind: Option<Kind>,
+    /// What age calls the key that opens it.
+    pub key: Option<String>,
     /// Whether the repository was opened with it.
     pub in_use: bool,
     /// What is in it, where it opens with what is at hand.
@@ -73,6 +75,7 @@ impl Repository {
             let in_use = info.id == self.credential;
             let file = if info.size <= MAX_AGE_FILE { self.store.get(&label, &info.id, None).ok() } else { None };
             let kind = file.as_deref().and_then(Kind::of);
+            let key = kind.and_then(|_| key_of(file.as_deref()?));
             let opened = if in_use {
                 Some(self.opened.clone())
             } else if tries > 0 && kind == Some(secret.kind()) {
@@ -82,7 +85,7 @@ impl Repository {
                 None
             };
             let opened = opened.filter(|opened| opened.repository == self.id).map(|opened| self.look_into(&opened));
-            listed.push(Listed { id: info.id, size: info.size, stored: info.stored, kind, in_use, opened });
+            listed.push(Listed { id: info.id, size: info.size, stored: info.stored, kind, key, in_use, opened });
         }
         Ok(listed)
     }
@@ -140,6 +143,11 @@ impl Repository {
         if *id == self.credential && !force {
             let count = self.store.list(&LabelFilter::Exactly(label.clone()))?.len();
             return Err(RepositoryError::CredentialNeeded { credential: *id, is_last: count == 1 });
+        }
+        // Who governs the repository can give others new keys. Anybody else could lock somebody out for good.
+        let is_own = |file: &Bytes| secret.open(file).is_ok_and(|opened| opened.client == self.client_chunk);
+        if *id != self.credential && !force && self.client.root.is_none() && !file.as_ref().is_some_and(is_own) {
+            return Err(RepositoryError::CredentialOfOthers { credential: *id });
         }
         let opened = if *id == self.credential {
             Some(self.opened.clone())

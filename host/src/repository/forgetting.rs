@@ -1,7 +1,7 @@
 //! Forgetting snapshots: a signed record that they are gone on purpose, and then their removal.
 //!
 //! What only they needed stays until it is pruned. The newest snapshot of a client is never forgotten: its number tells every other
-//! machine that nothing is missing behind it.
+//! machine that nothing is missing behind it. Of a client that was removed the roster tells it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -27,10 +27,11 @@ pub struct Outcome {
 }
 
 impl Repository {
-    /// The newest snapshot of each client, which is never forgotten.
-    pub fn newest_of_clients(snapshots: &[SnapshotInfo]) -> HashSet<ChunkId> {
+    /// The newest snapshot of each client that has not been removed, which is never forgotten.
+    pub fn newest_of_clients(&self, snapshots: &[SnapshotInfo]) -> HashSet<ChunkId> {
         let mut newest: HashMap<WriterTag, &SnapshotInfo> = HashMap::new();
-        for info in snapshots {
+        let is_removed = |tag: &WriterTag| self.roster.member(tag).is_some_and(|member| member.removed.is_some());
+        for info in snapshots.iter().filter(|info| !is_removed(&info.snapshot.client)) {
             let other = newest.entry(info.snapshot.client).or_insert(info);
             if other.snapshot.sequence < info.snapshot.sequence {
                 *other = info;
@@ -49,7 +50,7 @@ impl Repository {
         doomed: &HashSet<ChunkId>,
     ) -> Result<Outcome, RepositoryError> {
         self.require(Role::Maintainer, "forget snapshots")?;
-        let newest = Repository::newest_of_clients(snapshots);
+        let newest = self.newest_of_clients(snapshots);
         let doomed: Vec<&SnapshotInfo> = snapshots
             .iter()
             .filter(|info| (doomed.contains(&info.id) || info.forgotten) && !newest.contains(&info.id))
@@ -82,8 +83,8 @@ impl Repository {
     fn keep_indexes(&self, snapshots: &[&SnapshotInfo], listing: &Listing) -> Result<(), RepositoryError> {
         let mut merging = Merging::new(self, listing.looked);
         for info in snapshots.iter().filter(|info| !self.buried(listing).indexes.contains(&info.id)) {
-            let Some(payload) = &info.snapshot.index else { continue };
-            let payload = from_cbor::<IndexPayload>(payload).and_then(|payload| Ok((payload.records()?, payload)));
+            let Some(payload) = self.whole(info)?.index else { continue };
+            let payload = from_cbor::<IndexPayload>(&payload).and_then(|payload| Ok((payload.records()?, payload)));
             match payload {
                 Ok((records, payload)) => {
                     // What its client says of others' packs is not kept.
@@ -119,9 +120,40 @@ impl Repository {
             sequence: snapshot.sequence,
             previous: snapshot.previous,
         });
-        let snapshots = Some(forgotten.collect());
+        self.put_forgotten(forgotten.collect())
+    }
+
+    fn put_forgotten(&self, forgotten: Vec<Forgotten>) -> Result<(), RepositoryError> {
+        let snapshots = Some(forgotten);
         let tombstone = Tombstone { packs: Vec::new(), created: Time::now(), grace: 0, snapshots, indexes: None };
         self.put_signed(&family("tombstone"), Context::Tombstone, to_cbor(&tombstone)).map(drop)
+    }
+
+    /// Records snapshots that cannot be read as forgotten, and removes what is there of them. What they were is told by the others of
+    /// their clients.
+    pub(super) fn give_up(&self, lost: &[ChunkInfo], listing: &Listing) -> Result<(), RepositoryError> {
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let snapshots = self.snapshots(listing)?;
+        let known = snapshots.iter().map(|info| {
+            let Snapshot { client, sequence, previous, .. } = *info.snapshot;
+            Forgotten { id: info.id, client, sequence, previous }
+        });
+        let known: Vec<Forgotten> = known.chain(self.buried(listing).forgotten.values().cloned()).collect();
+        let record = |info: &ChunkInfo| {
+            let client: WriterTag = info.label.tag()?.parse().ok()?;
+            let own = || known.iter().filter(|other| other.client == client);
+            let next = own().find(|other| other.previous == Some(info.id));
+            let newest = || own().map(|other| other.sequence).max().unwrap_or(0).saturating_add(1);
+            let sequence = next.map_or_else(newest, |next| next.sequence.saturating_sub(1));
+            let previous = own().find(|other| other.sequence.checked_add(1) == Some(sequence)).map(|other| other.id);
+            Some(Forgotten { id: info.id, client, sequence, previous })
+        };
+        self.put_forgotten(lost.iter().filter_map(record).collect())?;
+        let removed = self.in_parallel(lost, |info| self.store.remove(&info.label, &info.id));
+        removed.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(())
     }
 
     /// The notes about these snapshots.

@@ -45,8 +45,7 @@ impl Repository {
         listing: &Listing,
         index: &Index,
     ) -> Result<HashSet<ChunkId>, RepositoryError> {
-        let mut relied: HashSet<ChunkId> =
-            self.references(&info.snapshot)?.into_iter().map(|reference| reference.pack).collect();
+        let mut relied: HashSet<ChunkId> = self.references(info)?.into_iter().map(|reference| reference.pack).collect();
         let mut missing = relied.clone();
         for pack in index.packs() {
             missing.remove(&pack?.info.id);

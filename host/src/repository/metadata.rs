@@ -23,6 +23,10 @@ use crate::index::cache::IndexCache;
 use crate::index::run::Segment;
 use crate::local::seen::Seen;
 
+/// Index chunks of so many bytes together are read at a time, and so many of them at most.
+const INDEXES_AT_ONCE: u64 = 16 << 20;
+const MOST_INDEXES: usize = 1024;
+
 /// A snapshot that has been verified.
 #[derive(Debug, Clone)]
 pub struct SnapshotInfo {
@@ -30,7 +34,7 @@ pub struct SnapshotInfo {
     pub id: ChunkId,
     /// When the store took it, where it knows.
     pub stored: Option<std::time::SystemTime>,
-    /// Its payload.
+    /// Its payload, but for what can be long: its index, and a reference list that stands in it ([`Repository::whole`]).
     pub snapshot: Arc<Snapshot>,
     /// Whether it is a partial one that a later snapshot of its client makes obsolete.
     pub replaced: bool,
@@ -138,8 +142,10 @@ impl Repository {
             .in_parallel(&listing.snapshots, |info| {
                 let name = ChunkName { label: info.label.clone(), id: info.id };
                 match self.snapshot(info) {
-                    Ok(snapshot) => {
+                    Ok(mut snapshot) => {
                         let tags = snapshot.tags.clone();
+                        snapshot.index = None;
+                        (snapshot.references.inline, snapshot.references.used) = (None, None);
                         Some(SnapshotInfo {
                             id: info.id,
                             stored: info.stored,
@@ -169,7 +175,7 @@ impl Repository {
         let forgotten = &self.buried(listing).forgotten;
         self.leave_out_removed(&mut snapshots, forgotten);
         snapshots.sort_by_key(|info| (info.snapshot.started, info.snapshot.sequence, info.id));
-        self.check_history(&snapshots)?;
+        self.check_history(&snapshots, forgotten)?;
         let replaces: HashSet<(WriterTag, ChunkId)> =
             snapshots.iter().filter_map(|info| Some((info.snapshot.client, info.snapshot.replaces?))).collect();
         for info in &mut snapshots {
@@ -191,6 +197,12 @@ impl Repository {
             return Err(malformed(FormatError::Unsigned("it names another client than its signer")));
         }
         Ok(snapshot)
+    }
+
+    /// Reads a snapshot again, with all that is in it.
+    pub fn whole(&self, info: &SnapshotInfo) -> Result<Snapshot, RepositoryError> {
+        let label = super::tagged("snapshot", &info.snapshot.client);
+        self.snapshot(&ChunkInfo { label, id: info.id, size: 0, stored: info.stored })
     }
 
     /// Of a removed client only the snapshot that the roster names counts, and those before it: its key may be in other
@@ -222,7 +234,12 @@ impl Repository {
     }
 
     /// Looks for history that is forked, or older than what was seen before, and remembers the newest.
-    fn check_history(&self, snapshots: &[SnapshotInfo]) -> Result<(), RepositoryError> {
+    fn check_history(
+        &self,
+        snapshots: &[SnapshotInfo],
+        forgotten: &HashMap<ChunkId, Forgotten>,
+    ) -> Result<(), RepositoryError> {
+        let on_purpose: HashSet<String> = forgotten.keys().map(ChunkId::to_string).collect();
         let mut seen = Seen::load(&self.state)?;
         let mut newest: BTreeMap<String, &SnapshotInfo> = BTreeMap::new();
         let mut numbered: HashMap<(WriterTag, u64), &SnapshotInfo> = HashMap::new();
@@ -256,7 +273,7 @@ impl Repository {
         }
         for (client, remembered) in &seen.snapshots {
             let found = newest.get(client).map_or(0, |info| info.snapshot.sequence);
-            if found < remembered.sequence {
+            if found < remembered.sequence && !on_purpose.contains(&remembered.id) && !self.is_cut_off(client, found) {
                 self.warnings.general(
                     "history-rolled-back",
                     format!(
@@ -291,6 +308,13 @@ impl Repository {
         Ok(())
     }
 
+    /// Whether the roster says that this client was removed, and that this number is the last one of it that counts: what came after it is
+    /// left out on purpose.
+    fn is_cut_off(&self, client: &str, number: u64) -> bool {
+        let removed = client.parse().ok().and_then(|tag| self.roster.member(&tag)?.removed.as_ref());
+        removed.is_some_and(|removed| removed.sequence == number)
+    }
+
     fn forked(&self, client: WriterTag, what: String) {
         let message = format!(
             "the history of client {client} is forked ({what}): somebody else has its keys, or its state was copied"
@@ -298,28 +322,85 @@ impl Repository {
         self.warnings.general("history-forked", message);
     }
 
-    /// Finds the snapshot that a user names: `latest`, an id, or the beginning of one (at least 4 digits).
+    /// Whose latest snapshot is meant: this client's; if it has none, that of the client whose place it took, which has the same name; or else
+    /// of the only one that has any. Where that leaves a choice, somebody else's files must not come for one's own.
+    fn author_of_latest<'a>(
+        &self,
+        whole: impl Iterator<Item = &'a SnapshotInfo>,
+    ) -> Result<WriterTag, RepositoryError> {
+        let mut newest: BTreeMap<String, (Time, WriterTag)> = BTreeMap::new();
+        for info in whole {
+            let tag = info.snapshot.client;
+            let (time, _) = newest.entry(tag.to_string()).or_insert((info.snapshot.started, tag));
+            *time = info.snapshot.started.max(*time);
+        }
+        let name_of = |tag: &WriterTag| self.roster.member(tag).map(|member| member.name.as_str());
+        let me = self.client.tag;
+        let before = newest.values().filter(|(_, tag)| name_of(tag) == Some(self.member().name.as_str()));
+        match (newest.contains_key(&me.to_string()), before.max_by_key(|(time, _)| *time), newest.len()) {
+            (true, ..) | (_, None, 0) => Ok(me),
+            (_, Some((_, tag)), _) => Ok(*tag),
+            (_, None, 1) => Ok(newest.values().next().map_or(me, |(_, tag)| *tag)),
+            (_, None, _) => {
+                let mut names: Vec<&str> = newest.values().filter_map(|(_, tag)| name_of(tag)).collect();
+                names.sort_unstable();
+                names.dedup();
+                Err(RepositoryError::NoSnapshot(format!(
+                    "this client has made no snapshot yet, and several others have ({}): name the one that is meant by its id; see: obnam snapshots",
+                    names.join(", ")
+                )))
+            }
+        }
+    }
+
+    /// The whole snapshot that was made so many before the latest: of this client, if it has made any.
+    fn before_latest<'a>(
+        &self,
+        snapshots: &'a [SnapshotInfo],
+        back: &str,
+    ) -> Result<&'a SnapshotInfo, RepositoryError> {
+        let wrong =
+            || RepositoryError::NoSnapshot(format!("\"latest~{back}\" names no snapshot: after ~ comes a number"));
+        let back: usize = back.parse().map_err(|_| wrong())?;
+        let latest = self.resolve(snapshots, "latest")?;
+        let mut all: Vec<&SnapshotInfo> = snapshots
+            .iter()
+            .filter(|info| !info.is_partial() && !info.forgotten && info.id != latest.id)
+            .filter(|info| info.snapshot.client == latest.snapshot.client)
+            .collect();
+        all.sort_by_key(|info| std::cmp::Reverse((info.snapshot.started, info.snapshot.sequence)));
+        let found = if back == 0 { Some(latest) } else { all.get(back - 1).copied() };
+        found.ok_or_else(|| {
+            let there = all.len() + 1;
+            RepositoryError::NoSnapshot(format!(
+                "there are not so many snapshots: latest~{} is the oldest one",
+                there - 1
+            ))
+        })
+    }
+
+    /// Finds the snapshot that a user names: `latest`, `latest~2` (two before it), an id, or the beginning of one (at least 4 digits).
     pub fn resolve<'a>(&self, snapshots: &'a [SnapshotInfo], name: &str) -> Result<&'a SnapshotInfo, RepositoryError> {
+        if let Some(back) = name.strip_prefix("latest~") {
+            return self.before_latest(snapshots, back);
+        }
         if name == "latest" {
             let whole = || snapshots.iter().filter(|info| !info.is_partial() && !info.forgotten);
-            let own = || whole().filter(|info| info.snapshot.client == self.client.tag);
+            let author = self.author_of_latest(whole())?;
+            let own = || whole().filter(|info| info.snapshot.client == author);
             let backup = own().filter(|info| info.snapshot.is_backup()).max_by_key(|info| info.snapshot.sequence);
             // The numbers of the others say when they were copied, or made from something older.
             let others = own().filter(|info| !info.snapshot.is_backup());
-            return others
-                .chain(backup)
-                .max_by_key(|info| info.snapshot.started)
-                .or_else(|| whole().max_by_key(|info| info.snapshot.started))
-                .ok_or_else(|| {
-                    RepositoryError::NoSnapshot("there is no snapshot yet; make one with: obnam backup PATH".into())
-                });
+            return others.chain(backup).max_by_key(|info| info.snapshot.started).ok_or_else(|| {
+                RepositoryError::NoSnapshot("there is no snapshot yet; make one with: obnam backup PATH".into())
+            });
         }
         let found: Vec<_> = snapshots.iter().filter(|info| info.id.to_string().starts_with(name)).collect();
         match found.as_slice() {
             [one] if name.len() >= 4 => Ok(one),
             [] => Err(RepositoryError::NoSnapshot(format!("no snapshot is called {name:?}; see: obnam snapshots"))),
             _ => Err(RepositoryError::NoSnapshot(format!(
-                "{name:?} is not enough of a name ({} snapshots begin with it); give more digits",
+                "{name:?} is not enough of a name ({} of them begin with it, and it takes 4 digits at least); give more",
                 found.len()
             ))),
         }
@@ -335,8 +416,10 @@ impl Repository {
         let mut runs = cache.load(&ids)?;
         let covered: HashSet<ChunkId> = runs.iter().flat_map(|run| run.covered()).collect();
         let missing: Vec<&ChunkInfo> = wanted.into_iter().filter(|info| !covered.contains(&info.id)).collect();
-        const BATCH: usize = 64;
-        for batch in missing.chunks(BATCH) {
+        let mut rest = &missing[..];
+        while !rest.is_empty() {
+            let (batch, later) = rest.split_at(batch_of(rest));
+            rest = later;
             let segments = self.in_parallel(batch, |info| match self.segment(info) {
                 Ok(segment) => Some(segment),
                 Err(why) => {
@@ -388,7 +471,12 @@ impl Repository {
     }
 
     /// The packs that a snapshot needs.
-    pub fn references(&self, snapshot: &Snapshot) -> Result<Vec<Reference>, RepositoryError> {
+    pub fn references(&self, info: &SnapshotInfo) -> Result<Vec<Reference>, RepositoryError> {
+        self.references_of(&self.whole(info)?)
+    }
+
+    /// The packs that a whole snapshot needs.
+    pub fn references_of(&self, snapshot: &Snapshot) -> Result<Vec<Reference>, RepositoryError> {
         let inline = references::decode(
             snapshot.references.inline.as_deref().unwrap_or_default(),
             snapshot.references.used.as_deref(),
@@ -438,4 +526,14 @@ impl Repository {
         results.sort_by_key(|(place, _)| *place);
         results.into_iter().map(|(_, result)| result).collect()
     }
+}
+
+/// How many of these index chunks are read together: at least one, and all of them shorter than [`INDEXES_AT_ONCE`] together.
+fn batch_of(chunks: &[&ChunkInfo]) -> usize {
+    let mut sum = 0;
+    let fits = chunks.iter().take_while(|info| {
+        sum += info.size;
+        sum <= INDEXES_AT_ONCE
+    });
+    fits.count().clamp(1, MOST_INDEXES)
 }

@@ -118,6 +118,14 @@ pub enum RepositoryError {
         /// Whether there is no other one.
         is_last: bool,
     },
+    /// A credential that may be somebody else's is not removed.
+    #[error(
+        "the credential {credential} does not open with the secret in use, or is another client's; who has no other one is locked out for good when it is gone. Nothing was removed; --force removes it all the same"
+    )]
+    CredentialOfOthers {
+        /// The credential.
+        credential: ChunkId,
+    },
     /// A chunk that nothing can replace does not open.
     #[error("the {label} chunk {id} cannot be used: {why}")]
     Unusable {
@@ -256,7 +264,7 @@ pub enum RepositoryError {
     #[error("{0}")]
     NoSnapshot(String),
     /// The user asked to stop.
-    #[error("interrupted; the repository is as it was, and the next run goes on from what was stored")]
+    #[error("interrupted; everything that was finished before stays, and the next run goes on from there")]
     Interrupted,
 }
 
@@ -270,6 +278,11 @@ fn needed(credential: &ChunkId, is_last: bool) -> String {
 }
 
 impl RepositoryError {
+    /// Whether the store has other bytes than those that were stored.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, RepositoryError::Store(error) if error.kind == StoreErrorKind::Corrupt)
+    }
+
     /// Whether the store denies it to this user: what is there may be as it should be.
     pub fn is_denied(&self) -> bool {
         matches!(self, RepositoryError::Store(error) if error.kind == StoreErrorKind::Denied)
@@ -375,6 +388,7 @@ impl Repository {
 }
 
 /// What is needed to open a repository, besides a secret.
+#[derive(Clone)]
 pub struct Place {
     /// The raw store.
     pub store: Arc<dyn ChunkStore>,

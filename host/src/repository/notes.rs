@@ -21,10 +21,27 @@ struct Found {
 impl Repository {
     /// Gives each snapshot the tags of its latest note. What cannot be used is warned about and left out.
     pub(super) fn apply_notes(&self, listed: &[ChunkInfo], snapshots: &mut [SnapshotInfo]) {
+        let mut latest = self.latest_notes(listed, snapshots);
+        for info in snapshots {
+            if let Some(found) = latest.remove(&info.id) {
+                info.tags = found.note.tags;
+                info.noted = Some(found.note.created);
+            }
+        }
+    }
+
+    /// The notes in force that this member has signed.
+    pub(super) fn notes_by(&self, signer: &WriterTag, listed: &[ChunkInfo], snapshots: &[SnapshotInfo]) -> Vec<Note> {
+        let latest = self.latest_notes(listed, snapshots).into_values();
+        latest.filter(|found| found.signer == *signer).map(|found| found.note).collect()
+    }
+
+    fn latest_notes(&self, listed: &[ChunkInfo], snapshots: &[SnapshotInfo]) -> HashMap<ChunkId, Found> {
         let mut latest: HashMap<ChunkId, Found> = HashMap::new();
         let clients: HashMap<ChunkId, WriterTag> =
             snapshots.iter().map(|info| (info.id, info.snapshot.client)).collect();
-        for found in self.notes(listed) {
+        let (notes, of_removed) = self.notes(listed);
+        for found in notes {
             let Some(client) = clients.get(&found.note.snapshot) else { continue };
             if !self.may_note(&found.signer, client) {
                 let message = "it is ignored: it is for a snapshot of another client, and its signer is no maintainer";
@@ -36,35 +53,40 @@ impl Repository {
                 latest.insert(found.note.snapshot, found);
             }
         }
-        for info in snapshots {
-            if let Some(found) = latest.remove(&info.id) {
-                info.tags = found.note.tags;
-                info.noted = Some(found.note.created);
+        let mut lost: BTreeMap<&str, usize> = BTreeMap::new();
+        for found in of_removed {
+            let is_known = clients.contains_key(&found.note.snapshot);
+            // A note that somebody else has made since, or the same one by an heir, has taken its place.
+            let is_replaced =
+                latest.get(&found.note.snapshot).is_some_and(|other| other.note.created >= found.note.created);
+            if let Some(member) = self.roster.member(&found.signer).filter(|_| is_known && !is_replaced) {
+                *lost.entry(&member.name).or_default() += 1;
             }
         }
-    }
-
-    /// The notes with good signatures of members that have not been removed.
-    fn notes(&self, listed: &[ChunkInfo]) -> Vec<Found> {
-        let mut notes = Vec::new();
-        let mut removed: BTreeMap<&str, usize> = BTreeMap::new();
-        for (info, note) in listed.iter().zip(self.in_parallel(listed, |info| self.note(info))) {
-            let name = ChunkName { label: info.label.clone(), id: info.id };
-            match note {
-                Ok((signer, note)) => match self.roster.member(&signer) {
-                    Some(member) if member.removed.is_some() => *removed.entry(&member.name).or_default() += 1,
-                    _ => notes.push(Found { name, signer, note }),
-                },
-                Err(why) => self.warnings.chunk("note-unusable", &name, format!("it is ignored: {why}")),
-            }
-        }
-        for (client, count) in removed {
+        for (client, count) in lost {
+            let notes = if count == 1 { "1 note".to_owned() } else { format!("{count} notes") };
             let message = format!(
-                "{count} notes of the removed client {client} do not count any more; a maintainer can set the tags that they gave again, with: obnam tag"
+                "{notes} of the removed client {client} count no more; a maintainer can set the tags that they gave again, with: obnam tag"
             );
             self.warnings.general("note-of-removed", message);
         }
-        notes
+        latest
+    }
+
+    /// The notes with good signatures: of members, and of those that were removed.
+    fn notes(&self, listed: &[ChunkInfo]) -> (Vec<Found>, Vec<Found>) {
+        let (mut notes, mut of_removed) = (Vec::new(), Vec::new());
+        for (info, note) in listed.iter().zip(self.in_parallel(listed, |info| self.note(info))) {
+            let name = ChunkName { label: info.label.clone(), id: info.id };
+            match note {
+                Ok((signer, note)) => {
+                    let is_removed = self.roster.member(&signer).is_some_and(|member| member.removed.is_some());
+                    if is_removed { &mut of_removed } else { &mut notes }.push(Found { name, signer, note });
+                }
+                Err(why) => self.warnings.chunk("note-unusable", &name, format!("it is ignored: {why}")),
+            }
+        }
+        (notes, of_removed)
     }
 
     /// Reads a note; who signed it, and what it says.

@@ -1,6 +1,7 @@
 //! Opening a repository: credential, repository chunk, client chunk, roster, keys, in this order; each is checked
 //! before the next is believed.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -41,8 +42,36 @@ impl From<Option<ChunkId>> for Known {
 }
 
 /// Opens a repository with a secret. Where the credential holds a token, the store goes on with it.
+///
+/// A credential of nobody who is a member is passed over, unless it is named: a client that was being made when that was cut off leaves
+/// one behind, and so does one that was removed.
 pub fn open(place: Place, secret: &Secret, known: impl Into<Known>) -> Result<Repository, RepositoryError> {
     let known = known.into();
+    let mut passed = HashSet::new();
+    let mut first = None;
+    loop {
+        let mut found = None;
+        let opened = open_with(place.clone(), secret, known, &passed, &mut found);
+        match (opened, found) {
+            (Err(why @ (RepositoryError::NoRoster { .. } | RepositoryError::NotMember { .. })), Some(credential))
+                if known.credential.is_none() && passed.len() < MAX_TRIED =>
+            {
+                passed.insert(credential);
+                first.get_or_insert(why);
+            }
+            (opened, _) => return opened.map_err(|why| first.unwrap_or(why)),
+        }
+    }
+}
+
+/// Tries one credential, which is told in `found`: none of those that were passed over.
+fn open_with(
+    place: Place,
+    secret: &Secret,
+    known: Known,
+    passed: &HashSet<ChunkId>,
+    found_credential: &mut Option<ChunkId>,
+) -> Result<Repository, RepositoryError> {
     let pin = Pin::load(&place.dirs, &place.location)?;
     let expected = known.repository.or(pin.as_ref().map(|pin| pin.repository));
     let warnings = Warnings::default();
@@ -52,12 +81,13 @@ pub fn open(place: Place, secret: &Secret, known: impl Into<Known>) -> Result<Re
         let (markers, rosters) = (scope.spawn(|| list("repository")), scope.spawn(|| list("roster")));
         let found = match known.credential {
             Some(id) => named_credential(&place, secret, id, expected).map(|credential| (id, credential)),
-            None => find_credential(&place, secret, pin.as_ref(), expected, &warnings),
+            None => find_credential(&place, secret, pin.as_ref(), expected, passed, &warnings),
         };
         let finished = "listing does not panic";
         (found, markers.join().expect(finished), rosters.join().expect(finished))
     });
     let (credential_id, credential) = found?;
+    *found_credential = Some(credential_id);
     if let Some(token) = &credential.api_token {
         // The lists above were asked for with what the user has, such as a token that reads no more than these.
         place.store.use_token(token);
@@ -170,6 +200,7 @@ fn find_credential(
     secret: &Secret,
     pin: Option<&Pin>,
     expected: Option<ChunkId>,
+    passed: &HashSet<ChunkId>,
     warnings: &Warnings,
 ) -> Result<(ChunkId, Credential), RepositoryError> {
     let label = family("credential");
@@ -178,12 +209,17 @@ fn find_credential(
         Secret::Passphrase(_) => pin.passphrase_credential,
         Secret::Identity(_) => pin.identity_credential,
     });
+    let pinned = pinned.filter(|id| !passed.contains(id));
+    let mut refused = None;
     if let Some(id) = pinned {
         match place.store.get(&label, &id, None) {
             Ok(file) => match secret.open(&file) {
                 Ok(credential) if fits(&credential) => return Ok((id, credential)),
                 Ok(_) => {}
-                Err(CredentialError::DoesNotOpen | CredentialError::OtherKind) => return Err(wrong_secret(secret, id)),
+                // It may open another one.
+                Err(CredentialError::DoesNotOpen | CredentialError::OtherKind) => {
+                    refused = Some(wrong_secret(secret, id));
+                }
                 Err(why) => return Err(RepositoryError::BadCredential { credential: id, why }),
             },
             Err(error) if error.is_not_found() => {
@@ -195,7 +231,7 @@ fn find_credential(
     }
     check_there(place, expected)?;
     let mut listed = place.store.list(&LabelFilter::Exactly(label.clone()))?;
-    listed.retain(|info| info.size <= MAX_AGE_FILE && Some(info.id) != pinned);
+    listed.retain(|info| info.size <= MAX_AGE_FILE && Some(info.id) != pinned && !passed.contains(&info.id));
     listed.sort_by_key(|info| (info.stored, info.id));
     let mut wrong = Vec::new();
     let mut denied = None;
@@ -241,6 +277,9 @@ fn find_credential(
                 warnings.chunk("credential-unusable", &name, why.to_string());
             }
         }
+    }
+    if let Some(refused) = refused {
+        return Err(refused);
     }
     if let (Some(denied), []) = (denied, wrong.as_slice()) {
         // Whoever may not read the right one is not told that there is none.

@@ -1,7 +1,8 @@
 //! Repairing the index: entries that lead nowhere go, and packs that no index chunk names come in.
 //!
 //! Nothing is destroyed: packs stay as they are, and what an index chunk said of good ones stands in another one afterwards. The next
-//! backup stores again what nobody has any more, where the files are still there.
+//! backup stores again what nobody has any more, where the files are still there. Index chunks, notes and tombstones whose bytes are
+//! not those that were stored tell nobody anything; they are removed, once what can be found without them is in the index.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -29,6 +30,8 @@ pub struct Repair {
     pub dropped: u64,
     /// Packs that no index chunk named, all of whose blobs are good.
     pub found: BTreeSet<ChunkName>,
+    /// Index chunks, notes and tombstones whose bytes are not those that were stored: they are removed.
+    pub unreadable: BTreeSet<ChunkName>,
     /// Index chunks, and indexes of snapshots, that were replaced.
     pub replaced: u64,
     /// Index chunks that were written instead.
@@ -54,11 +57,20 @@ impl Repository {
         let mut merging = Merging::new(self, listing.looked);
         let mut named = BTreeSet::new();
         let mut replaced: Vec<&ChunkInfo> = Vec::new();
+        let mut unreadable: Vec<&ChunkInfo> = Vec::new();
         let superseded = &self.buried(&listing).indexes;
         let all = listing.indexes.iter().chain(&listing.snapshots).filter(|info| !superseded.contains(&info.id));
         for info in all {
-            // What cannot be used is told by whoever loads the index.
-            let Ok((signer, payload)) = self.index_payload(info) else { continue };
+            let (signer, payload) = match self.index_payload(info) {
+                Ok(read) => read,
+                Err(why) => {
+                    // What cannot be used otherwise is told by whoever loads the index. Of snapshots there is more to lose.
+                    if why.is_corrupt() && info.label.family() == "index" {
+                        unreadable.push(info);
+                    }
+                    continue;
+                }
+            };
             let Ok(records) = payload.records() else { continue };
             let name = |pack: &PackInfo| {
                 let pack = IndexedPack { info: pack.clone(), signer };
@@ -103,11 +115,18 @@ impl Repository {
                 merging.take(&self.client.tag, &payload, &records, |_| true, |_| true)?;
             }
         }
+        let is_corrupt = |read: Result<(), RepositoryError>| read.is_err_and(|why| why.is_corrupt());
+        unreadable.extend(listing.notes.iter().filter(|info| is_corrupt(self.note(info).map(drop))));
+        unreadable.extend(listing.tombstones.iter().filter(|info| is_corrupt(self.tombstone(info).map(drop))));
+        let name = |info: &&ChunkInfo| ChunkName { label: info.label.clone(), id: info.id };
+        repair.unreadable = unreadable.iter().map(name).collect();
         repair.replaced = replaced.len() as u64;
         if !dry_run {
             merging.flush()?;
             repair.written = merging.written;
             self.replace(&listing, &replaced)?;
+            let removed = self.in_parallel(&unreadable, |info| self.store.remove(&info.label, &info.id));
+            removed.into_iter().collect::<Result<Vec<_>, _>>()?;
         }
         Ok(repair)
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Repository, RepositoryError};
 use crate::chunk::{ChunkId, Label};
+use crate::format::client::ClientKeys;
 use crate::format::header::{SealFor, create};
 use crate::format::pack::PackBuilder;
 use crate::format::roster::GroupKeys;
@@ -39,10 +40,21 @@ impl Repository {
 
     /// Signs a payload as this client, seals it under the metadata key and stores it.
     pub fn put_signed(&self, label: &Label, context: Context, payload: Vec<u8>) -> Result<Stored, RepositoryError> {
+        self.put_signed_by(&self.client, label, context, payload)
+    }
+
+    /// The same, signed by a client that is to become a member.
+    pub(super) fn put_signed_by(
+        &self,
+        signer: &ClientKeys,
+        label: &Label,
+        context: Context,
+        payload: Vec<u8>,
+    ) -> Result<Stored, RepositoryError> {
         let keys = self.sealing_keys();
         let header = create(&self.id, label, keys.epoch, &keys.group, &SealFor::Metadata(&keys.metadata))
             .map_err(|error| sealing_failed(label, error))?;
-        let body = sign(context, &self.id, Some(self.client.tag), &self.client.signing, payload);
+        let body = sign(context, &self.id, Some(signer.tag), &signer.signing, payload);
         let chunk = Bytes::from(whole::seal(header, &body));
         let id = ChunkId::of(&chunk);
         self.store.put(label, &id, chunk.clone())?;

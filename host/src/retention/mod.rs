@@ -79,16 +79,15 @@ impl fmt::Display for Reason {
 /// be forgotten.
 pub fn decide(policy: &Policy, group: &[Candidate]) -> Vec<Vec<Reason>> {
     let mut reasons: Vec<Vec<Reason>> = group.iter().map(|candidate| own_reasons(policy, candidate)).collect();
-    let mut counts = Counts::new(policy);
     // The newest first: the last one of a day is the one that is kept.
     let counted: Vec<usize> =
         (0..group.len()).rev().filter(|place| !group[*place].partial && group[*place].doubt.is_none()).collect();
-    let newest = counted.first().map(|place| &group[*place].time);
+    let mut counts = Counts::new(policy, counted.first().map(|place| &group[*place].time));
     for (number, place) in counted.iter().enumerate() {
         let is_oldest = number + 1 == counted.len();
         reasons[*place].extend((number == 0).then_some(Reason::Newest));
         reasons[*place].extend(policy.last.covers(number).then_some(Reason::Last));
-        reasons[*place].extend(counts.take(&group[*place].time, newest, is_oldest));
+        reasons[*place].extend(counts.take(&group[*place].time, is_oldest));
     }
     let whole = counted.first().copied();
     for (place, candidate) in group.iter().enumerate() {
@@ -116,23 +115,38 @@ struct Counts<'p> {
     /// The last bucket of each period that something was kept of, and how many there were.
     kept: BTreeMap<Period, (String, usize)>,
     within: BTreeMap<Period, String>,
+    /// From when on everything is kept, and from when on one of each period.
+    edge: Option<Edge>,
+    edges: Vec<(Period, Edge)>,
 }
 
+/// A time, or from the beginning of the calendar on.
+type Edge = Option<Zoned>;
+
 impl<'p> Counts<'p> {
-    fn new(policy: &'p Policy) -> Self {
-        Counts { policy, kept: BTreeMap::new(), within: BTreeMap::new() }
+    /// Ages count back from the newest snapshot of the group, not from now: what is not backed up any more does not vanish by
+    /// itself.
+    fn new(policy: &'p Policy, newest: Option<&Zoned>) -> Self {
+        let edge = |age: &Age| newest.map(|newest| age.before(newest));
+        let edges = policy.within_periods.iter().filter_map(|(period, age)| Some((*period, edge(age)?)));
+        Counts {
+            policy,
+            kept: BTreeMap::new(),
+            within: BTreeMap::new(),
+            edge: policy.within.as_ref().and_then(edge),
+            edges: edges.collect(),
+        }
     }
 
-    /// The reasons to keep the next older snapshot. Ages count back from the newest one of the group, not from now: what is not
-    /// backed up any more does not vanish by itself.
-    fn take(&mut self, time: &Zoned, newest: Option<&Zoned>, is_oldest: bool) -> Vec<Reason> {
+    /// The reasons to keep the next older snapshot.
+    fn take(&mut self, time: &Zoned, is_oldest: bool) -> Vec<Reason> {
         let mut reasons = Vec::new();
         for (period, count) in &self.policy.periods {
-            let bucket = period.bucket(time);
             let (last, kept) = self.kept.entry(*period).or_default();
             if !count.covers(*kept) {
                 continue;
             }
+            let bucket = period.bucket(time);
             if *last != bucket {
                 (*last, *kept) = (bucket, *kept + 1);
                 reasons.push(Reason::Period(*period));
@@ -140,13 +154,13 @@ impl<'p> Counts<'p> {
                 reasons.push(Reason::Oldest(*period));
             }
         }
-        let is_within = |age: &Age| newest.is_some_and(|newest| age.before(newest).is_none_or(|edge| *time >= edge));
-        if self.policy.within.as_ref().is_some_and(is_within) {
+        let is_within = |edge: &Edge| edge.as_ref().is_none_or(|edge| time >= edge);
+        if self.edge.as_ref().is_some_and(is_within) {
             reasons.push(Reason::Within(None));
         }
-        for (period, age) in &self.policy.within_periods {
+        for (period, _) in self.edges.iter().filter(|(_, edge)| is_within(edge)) {
             let bucket = period.bucket(time);
-            if is_within(age) && self.within.get(period) != Some(&bucket) {
+            if self.within.get(period) != Some(&bucket) {
                 self.within.insert(*period, bucket);
                 reasons.push(Reason::Within(Some(*period)));
             }

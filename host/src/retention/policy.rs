@@ -61,7 +61,7 @@ pub struct Age {
 /// A text that is no age.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{0:?} is not an age such as 12h, 14d, 3m or 1y6m: numbers with y (years), m (months), d (days), h (hours), in this order"
+    "{0:?} is not an age such as 12h, 14d, 2w, 3m or 1y6m: numbers with y (years), m (months), w (weeks), d (days), h (hours), in this order"
 )]
 pub struct AgeError(String);
 
@@ -89,7 +89,7 @@ impl FromStr for Age {
     fn from_str(text: &str) -> Result<Self, AgeError> {
         let wrong = || AgeError(text.to_owned());
         let mut span = Span::new();
-        let mut units = "ymdh".chars();
+        let mut units = "ymwdh".chars();
         let mut rest = text;
         while !rest.is_empty() {
             let end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
@@ -100,6 +100,7 @@ impl FromStr for Age {
             span = match unit {
                 'y' => span.try_years(number),
                 'm' => span.try_months(number),
+                'w' => span.try_weeks(number),
                 'd' => span.try_days(number),
                 _ => span.try_hours(number),
             }
@@ -139,6 +140,11 @@ impl Policy {
             && self.ids.is_empty()
     }
 
+    /// Whether its only rules are names of tags.
+    pub fn has_only_tags(&self) -> bool {
+        !self.tags.is_empty() && Policy { tags: Vec::new(), ..self.clone() }.is_empty()
+    }
+
     /// Adds a rule by its name, that of the option without `keep-`: `last`, `daily`, `within`, `within-daily`, `tag`, ...
     /// An error says what is wrong with the value, or that no rule has this name.
     pub fn set(&mut self, rule: &str, value: &str) -> Result<(), String> {
@@ -175,12 +181,16 @@ mod tests {
             assert!(bad.parse::<Count>().is_err(), "{bad}");
         }
         let newest: Zoned = "2026-11-21T12:00[UTC]".parse().unwrap();
-        for (age, edge) in
-            [("1y6m", "2025-05-21"), ("14d", "2026-11-07"), ("36h", "2026-11-20"), ("1m2d", "2026-10-19")]
-        {
+        for (age, edge) in [
+            ("1y6m", "2025-05-21"),
+            ("14d", "2026-11-07"),
+            ("36h", "2026-11-20"),
+            ("1m2d", "2026-10-19"),
+            ("2w1d", "2026-11-06"),
+        ] {
             assert_eq!(age.parse::<Age>().unwrap().before(&newest).unwrap().date().to_string(), edge, "{age}");
         }
-        for bad in ["", "0d", "7", "d", "1d1y", "1d1d", "1w", "1.5d", "-1d", "999999999d", "1 d", "1dä"] {
+        for bad in ["", "0d", "7", "d", "1d1y", "1d1d", "1d1w", "1.5d", "-1d", "999999999d", "1 d", "1dä"] {
             assert!(bad.parse::<Age>().is_err(), "{bad}");
         }
     }

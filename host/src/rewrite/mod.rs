@@ -384,7 +384,7 @@ pub fn forget(
     let listing = repository.listing()?;
     let snapshots = repository.snapshots(&listing)?;
     let there: HashSet<ChunkId> = snapshots.iter().filter(|info| !info.forgotten).map(|info| info.id).collect();
-    let newest = Repository::newest_of_clients(&snapshots);
+    let newest = repository.newest_of_clients(&snapshots);
     let replaced = pairs.iter().filter(|(_, new)| there.contains(new)).map(|(original, _)| *original);
     let (kept, doomed): (Vec<ChunkId>, Vec<ChunkId>) = replaced.partition(|id| newest.contains(id));
     let outcome = repository.forget(&listing, &snapshots, &doomed.into_iter().collect())?;

@@ -8,8 +8,8 @@ pub mod metrics;
 use std::collections::BTreeMap;
 
 use crate::chunk::ChunkId;
+use crate::format::Time;
 use crate::format::snapshot::{Origin, RawPath};
-use crate::format::{Time, WriterTag};
 use crate::repository::Repository;
 use crate::repository::metadata::SnapshotInfo;
 
@@ -53,16 +53,17 @@ impl Good {
     }
 }
 
-type Key = (String, Option<WriterTag>, Option<ChunkId>, String, Vec<Vec<u8>>);
+/// A client that was given new keys keeps its name, and is the same one here.
+type Key = (String, Option<ChunkId>, String, Vec<Vec<u8>>);
 
-fn key((client, tag): &(String, WriterTag), info: &SnapshotInfo) -> Key {
+fn key(client: &str, info: &SnapshotInfo) -> Key {
     let snapshot = &info.snapshot;
     let paths = snapshot.paths.iter().map(|path| path.0.clone()).collect();
-    let (client, tag, origin) = match &snapshot.origin {
-        Some(Origin { repository, client, .. }) => (client.clone(), None, Some(*repository)),
-        None => (client.clone(), Some(*tag), None),
+    let (client, origin) = match &snapshot.origin {
+        Some(Origin { repository, client, .. }) => (client.clone(), Some(*repository)),
+        None => (client.to_owned(), None),
     };
-    (client, tag, origin, snapshot.host.clone(), paths)
+    (client, origin, snapshot.host.clone(), paths)
 }
 
 /// When a backup began, as far as that can be believed; none if that is in the future.
@@ -85,13 +86,12 @@ pub fn sources<'s>(
 ) -> Vec<Source> {
     let client = |info: &SnapshotInfo| {
         let tag = repository.place(info).client;
-        let member = repository.roster.member(&tag);
-        (member.map_or_else(|| tag.to_string(), |member| member.name.clone()), tag)
+        repository.roster.member(&tag).map_or_else(|| tag.to_string(), |member| member.name.clone())
     };
     group(snapshots.into_iter().map(|info| (client(info), info)), now)
 }
 
-fn group<'s>(snapshots: impl Iterator<Item = ((String, WriterTag), &'s SnapshotInfo)>, now: Time) -> Vec<Source> {
+fn group<'s>(snapshots: impl Iterator<Item = (String, &'s SnapshotInfo)>, now: Time) -> Vec<Source> {
     let mut sources: BTreeMap<Key, Option<Good>> = BTreeMap::new();
     for (client, info) in snapshots {
         let last = sources.entry(key(&client, info)).or_default();
@@ -102,7 +102,7 @@ fn group<'s>(snapshots: impl Iterator<Item = ((String, WriterTag), &'s SnapshotI
             *last = Some(Good { id: info.id, time, files, bytes, problems });
         }
     }
-    let source = |((client, _, origin, host, paths), last): (Key, Option<Good>)| Source {
+    let source = |((client, origin, host, paths), last): (Key, Option<Good>)| Source {
         client,
         origin,
         host,
@@ -117,6 +117,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
+    use crate::format::WriterTag;
     use crate::format::content::Content;
     use crate::format::references::References;
     use crate::format::snapshot::{Snapshot, Statistics};
@@ -159,8 +160,7 @@ mod tests {
     }
 
     fn last(snapshots: &[SnapshotInfo]) -> Vec<(String, Option<(u64, i64)>)> {
-        let me = || ("me".to_owned(), WriterTag([1; 8]));
-        let sources = group(snapshots.iter().map(|info| (me(), info)), NOW);
+        let sources = group(snapshots.iter().map(|info| ("me".to_owned(), info)), NOW);
         let shown = |source: Source| (source.host, source.last.map(|last| (last.files, last.time.seconds)));
         sources.into_iter().map(shown).collect()
     }

@@ -234,7 +234,7 @@ fn entries_of_untrusted_members_are_not_deduplicated_against() {
     let own = backup(&world.open(), &source);
     assert_eq!(own.snapshot.statistics.new_bytes, theirs.snapshot.statistics.new_bytes);
     // Their packs vanish; the own snapshot does not need them.
-    for reference in world.open().references(&theirs.snapshot).unwrap() {
+    for reference in world.open().references_of(&theirs.snapshot).unwrap() {
         for of in ["data", "tree"] {
             world.store.remove(&label(of), &reference.pack).unwrap();
         }

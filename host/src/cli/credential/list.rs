@@ -41,6 +41,7 @@ fn document(credential: &Listed) -> Value {
     json!({
         "id": credential.id.to_string(),
         "kind": kind(credential),
+        "key": credential.key,
         "size": credential.size,
         "stored": credential.stored.map(|time| Time::from(time).to_rfc3339()),
         "in_use": credential.in_use,
@@ -68,5 +69,8 @@ fn line(credential: &Listed) -> String {
         words.push("does not open with this secret".into());
     }
     let size = size(credential.size);
-    format!("{}  {:<10}  {size:>8}  {stored:<30}  {}", credential.id, kind(credential), words.join(", "))
+    // What opens an identity's is told apart: a file of age, an SSH key, an age plugin.
+    let key = credential.key.as_ref().filter(|_| credential.kind == Some(Kind::Identity));
+    let kind = key.map_or_else(|| kind(credential).into(), |key| printable(key.as_bytes()));
+    format!("{}  {kind:<11}  {size:>8}  {stored:<30}  {}", credential.id, words.join(", "))
 }

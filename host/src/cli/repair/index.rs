@@ -40,7 +40,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     let names = |chunks: &std::collections::BTreeSet<ChunkName>| {
         chunks.iter().map(|name| format!("{}/{}", name.label, name.id)).collect::<Vec<_>>()
     };
-    let (missing, found) = (names(&repair.missing), names(&repair.found));
+    let (missing, found, unreadable) = (names(&repair.missing), names(&repair.found), names(&repair.unreadable));
     let warnings = repository.warnings.all();
     output.warnings(&warnings);
     if output.json {
@@ -49,6 +49,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
             "missing": missing,
             "dropped": repair.dropped,
             "found": found,
+            "unreadable": unreadable,
             "indexes_replaced": repair.replaced,
             "indexes_written": repair.written,
         });
@@ -61,6 +62,9 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     for name in &found {
         output.line(format!("{name} is good, and in the index now"))?;
     }
+    for name in &unreadable {
+        output.line(format!("{name} is damaged and of use to nobody: it is removed"))?;
+    }
     output.summary(format!(
         "{} and {} dropped, {} found{}",
         count(missing.len() as u64, "pack", "packs"),
@@ -68,7 +72,10 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         count(found.len() as u64, "pack", "packs"),
         if arguments.dry_run { "; nothing was done" } else { "" }
     ))?;
-    if !missing.is_empty() || repair.dropped > 0 {
+    let has_lost = !missing.is_empty() || repair.dropped > 0;
+    if arguments.dry_run && (has_lost || !found.is_empty() || !unreadable.is_empty()) {
+        output.summary("to do so: the same command without --dry-run")?;
+    } else if has_lost {
         output.summary(
             "run obnam backup where the files are: it stores again what is lost and still there. \
              For what is not: obnam repair snapshots",

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::super::filter::Filter;
 use super::super::output::{Output, complain, count, printable, size};
 use super::super::progress::shown;
-use super::super::rewrite::{choose, state};
-use super::super::snapshots::client_name;
+use super::super::rewrite::{choose, described, state};
 use super::super::{Failure, Global, exit, interrupt};
 use crate::chunk::ChunkId;
+use crate::format::roster::Role;
 use crate::repository::Repository;
 use crate::repository::metadata::SnapshotInfo;
 use crate::rewrite::{Fate, Reason, Rewriter, Task, Watch};
@@ -32,7 +32,7 @@ use crate::rewrite::{Fate, Reason, Rewriter, Task, Watch};
   obnam repair snapshots
   obnam repair snapshots 3f2a9c")]
 pub struct Arguments {
-    /// Snapshots to repair: latest, ids, or beginnings of ids
+    /// Snapshots to repair: latest, latest~1, ids, or beginnings of ids
     #[arg(value_name = "SNAP")]
     snapshots: Vec<String>,
     #[command(flatten)]
@@ -84,6 +84,17 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     let listing = repository.listing()?;
     let snapshots = repository.snapshots(&listing)?;
     let chosen = choose(&repository, &arguments.snapshots, &arguments.filter, &snapshots)?;
+    // What the index does not name is not lost if its pack is there.
+    if repository.require(Role::Maintainer, "repair the index").is_ok() {
+        let found = repository.repair_index(&|_, _| false, true)?.found.len() as u64;
+        if found > 0 {
+            let there = if found == 1 { "1 pack is".to_owned() } else { format!("{found} packs are") };
+            let message = format!(
+                "{there} in the store that no index names: what seems lost may stand there; first: obnam repair index"
+            );
+            return Err(Failure::Input(message));
+        }
+    }
     let index = repository.load_index(&listing)?;
     let watch = Watch::stopped_by(interrupt::flag());
     let mut rewriter = Rewriter::new(&repository, &snapshots, Task::Repair, &watch)?;
@@ -191,17 +202,7 @@ impl Report<'_> {
     }
 
     fn in_json(&self, failed: &[(&SnapshotInfo, String)]) -> Value {
-        let about = |info: &SnapshotInfo| {
-            json!({
-                "id": info.id.to_string(),
-                "client": client_name(self.repository, info),
-                "started": info.snapshot.started.to_rfc3339(),
-                "host": info.snapshot.host,
-                "paths": info.snapshot.paths.iter().map(|path| String::from_utf8_lossy(&path.0)).collect::<Vec<_>>(),
-                "files": info.snapshot.statistics.files,
-                "bytes": info.snapshot.statistics.bytes,
-            })
-        };
+        let about = |info: &SnapshotInfo| described(self.repository, info);
         let one = |(info, fate): &(&SnapshotInfo, Fate)| {
             let mut value = about(info);
             match fate {

@@ -10,9 +10,9 @@ use crate::format::blob::BlobId;
 use crate::format::content::Content;
 use crate::format::entry::{Entry, EntryType};
 use crate::format::references::Reference;
-use crate::format::snapshot::Snapshot;
 use crate::index::Index;
 use crate::repository::blobs::BlobReader;
+use crate::repository::metadata::SnapshotInfo;
 use crate::repository::tree::{MAX_DEPTH, with_deep_stack};
 use crate::repository::{Repository, RepositoryError};
 
@@ -23,10 +23,10 @@ impl Look {
     }
 
     /// Adds to what is needed whatever can still be read of the snapshots that need these packs.
-    pub(super) fn keep_what_is_left<'s>(
+    pub(super) fn keep_what_is_left(
         &mut self,
         repository: &Repository,
-        snapshots: impl Iterator<Item = &'s Snapshot>,
+        snapshots: &[SnapshotInfo],
         missing: &HashSet<ChunkId>,
         watch: &Watch,
     ) -> Result<(), RepositoryError> {
@@ -36,10 +36,10 @@ impl Look {
         let index = repository.load_index(&self.listing)?;
         let reader = BlobReader::new(repository, &index);
         let mut walk = Walk { reader: &reader, index: &index, watch, seen: HashSet::new(), packs: HashSet::new() };
-        for snapshot in snapshots {
-            let references = repository.references(snapshot).unwrap_or_default();
+        for info in snapshots {
+            let references = repository.references(info).unwrap_or_default();
             if references.iter().any(|reference| missing.contains(&reference.pack)) {
-                with_deep_stack(|| walk.directory(&snapshot.root, 0))??;
+                with_deep_stack(|| walk.directory(&info.snapshot.root, 0))??;
             }
         }
         for pack in walk.packs.into_iter().filter(|pack| self.packs.contains_key(pack)) {

@@ -1,7 +1,6 @@
 //! One look at the repository: what is there, and what of it snapshots need.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::needs::{KnownMove, Needs};
@@ -14,9 +13,12 @@ use crate::format::signed::Context;
 use crate::format::snapshot::Snapshot;
 use crate::format::tombstone::Tombstone;
 use crate::format::{FormatError, Time, WriterTag, from_cbor};
-use crate::repository::metadata::Listing;
+use crate::repository::metadata::{Listing, SnapshotInfo};
 use crate::repository::{Repository, RepositoryError, family, merging};
 use crate::store::StoreErrorKind;
+
+/// So many snapshots, or index chunks, are read between two looks at whether to stop.
+const AT_ONCE: usize = 64;
 
 /// A tombstone that can be used.
 pub struct Known {
@@ -60,6 +62,8 @@ pub struct Look {
     pub(super) marked: HashSet<ChunkId>,
     /// Index chunks that they name.
     pub(super) superseded: HashSet<ChunkId>,
+    /// Snapshots that cannot be read, and that the user gives up.
+    pub(super) given_up: Vec<ChunkInfo>,
     /// The store's time: not later than it is there.
     now: SystemTime,
 }
@@ -83,21 +87,29 @@ impl Look {
             marked: HashSet::new(),
             tombstones: tombstones(repository, &listing),
             superseded: repository.buried(&listing).indexes.clone(),
+            given_up: Vec::new(),
             listing,
         };
-        let snapshots = snapshots(repository, &look.listing, options)?;
-        for (info, snapshot) in &snapshots {
+        let (snapshots, given_up) = snapshots(repository, &look.listing, options)?;
+        look.given_up = given_up;
+        let listed: HashMap<ChunkId, ChunkInfo> =
+            look.listing.snapshots.iter().map(|info| (info.id, info.clone())).collect();
+        for some in snapshots.chunks(AT_ONCE) {
             watch.check()?;
-            let id = info.id;
-            if let Some(index) = index_of(info.clone(), snapshot).filter(|_| !look.superseded.contains(&id)) {
-                look.indexes.push(index);
+            for (info, whole) in some.iter().zip(repository.in_parallel(some, |info| repository.whole(info))) {
+                let noted = whole.and_then(|snapshot| {
+                    let has_index = !look.superseded.contains(&info.id);
+                    let index = listed.get(&info.id).filter(|_| has_index);
+                    look.indexes.extend(index.and_then(|info| index_of(info.clone(), &snapshot)));
+                    look.add_references(repository, &snapshot)
+                });
+                match noted {
+                    Ok(()) => look.snapshots += 1,
+                    Err(_) if is_given_up(options, &info.id) => {}
+                    Err(why) => return Err(RepositoryError::Unprunable { snapshot: info.id, why: why.to_string() }),
+                }
+                watch.snapshots.add(1);
             }
-            match look.add_references(repository, snapshot) {
-                Ok(()) => look.snapshots += 1,
-                Err(_) if is_given_up(options, &id) => {}
-                Err(why) => return Err(RepositoryError::Unprunable { snapshot: id, why: why.to_string() }),
-            }
-            watch.snapshots.add(1);
         }
         look.read_indexes(repository, watch)?;
         look.needs.follow(&look.moves, |pack| look.packs.contains_key(pack));
@@ -110,7 +122,7 @@ impl Look {
         }
         look.missing = missing.len() as u64;
         if !missing.is_empty() {
-            look.keep_what_is_left(repository, snapshots.iter().map(|(_, snapshot)| &**snapshot), &missing, watch)?;
+            look.keep_what_is_left(repository, &snapshots, &missing, watch)?;
         }
         look.now = look.store_time(repository)?;
         let of_maintainers = look.tombstones.iter().filter(|known| repository.is_maintainer(&known.signer));
@@ -156,13 +168,14 @@ impl Look {
     fn read_indexes(&mut self, repository: &Repository, watch: &Watch) -> Result<(), RepositoryError> {
         let listed: Vec<&ChunkInfo> =
             self.listing.indexes.iter().filter(|info| !self.superseded.contains(&info.id)).collect();
-        for some in listed.chunks(64) {
+        for some in listed.chunks(AT_ONCE) {
             watch.check()?;
             for read in repository.in_parallel(some, |info| read_index(repository, info)) {
                 let (index, moves) = match read {
                     Ok(read) => read,
                     Err(RepositoryError::Unusable { .. }) => continue,
-                    // What it says of where blobs were moved may be needed.
+                    // What it said of where blobs were moved may be needed: then packs are missing, and what is left of them is kept.
+                    Err(why) if why.is_corrupt() => continue,
                     Err(why) => return Err(why),
                 };
                 let matters = |known: &KnownMove| {
@@ -253,17 +266,27 @@ fn described(payload: &IndexPayload) -> Vec<(ChunkId, blake3::Hash)> {
     payload.packs.iter().map(|pack| (pack.id, merging::hash(pack))).collect()
 }
 
-/// The snapshots that keep packs alive. One that cannot be read because it is damaged, out of reach or of a later version may need any
+/// The snapshots that keep packs alive, and those that the user gives up. One that cannot be read because it is damaged, out of reach or of a later version may need any
 /// pack; what no member has signed needs none.
 fn snapshots(
     repository: &Repository,
     listing: &Listing,
     options: &Options,
-) -> Result<Vec<(ChunkInfo, Arc<Snapshot>)>, RepositoryError> {
+) -> Result<(Vec<SnapshotInfo>, Vec<ChunkInfo>), RepositoryError> {
     let snapshots = repository.snapshots(listing)?;
     let known: HashSet<ChunkId> = snapshots.iter().map(|info| info.id).collect();
-    for info in listing.snapshots.iter().filter(|info| !known.contains(&info.id) && !is_given_up(options, &info.id)) {
+    for name in &options.give_up {
+        if !listing.snapshots.iter().any(|info| info.id.to_string().starts_with(name.as_str())) {
+            return Err(RepositoryError::NoSnapshot(format!(
+                "no snapshot whose id begins with {name} is in the store"
+            )));
+        }
+    }
+    let unknown = listing.snapshots.iter().filter(|info| !known.contains(&info.id));
+    let mut given_up = Vec::new();
+    for info in unknown {
         match repository.snapshot(info) {
+            Err(_) if is_given_up(options, &info.id) => given_up.push(info.clone()),
             // Of a client that was removed.
             Ok(_) => {}
             Err(RepositoryError::Unusable { why, .. })
@@ -273,7 +296,5 @@ fn snapshots(
             Err(why) => return Err(RepositoryError::Unprunable { snapshot: info.id, why: why.to_string() }),
         }
     }
-    let listed: HashMap<ChunkId, &ChunkInfo> = listing.snapshots.iter().map(|info| (info.id, info)).collect();
-    let living = snapshots.into_iter().filter(|info| !info.forgotten);
-    Ok(living.filter_map(|info| Some(((*listed.get(&info.id)?).clone(), info.snapshot))).collect())
+    Ok((snapshots.into_iter().filter(|info| !info.forgotten).collect(), given_up))
 }

@@ -22,21 +22,21 @@
 mod damaged;
 mod look;
 mod needs;
+mod options;
 mod repack;
+mod report;
 
 use std::collections::HashSet;
-use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 pub use look::Look;
 use look::{Known, KnownIndex};
+pub use options::{Budget, Options, Unused};
 use repack::{Plan, Repacking};
+pub use report::{Report, Sum, Watch};
 
 use super::merging::Merging;
 use super::{Repository, RepositoryError, family};
-use crate::backup::counters::Counter;
 use crate::chunk::{ChunkId, ChunkInfo, Label};
 use crate::clock::Moment;
 use crate::format::index::Moved;
@@ -45,7 +45,6 @@ use crate::format::signed::Context;
 use crate::format::tombstone::{Forgotten, Tombstone};
 use crate::format::{Time, to_cbor};
 use crate::local::lock::BackupLock;
-use crate::size;
 use crate::store::RemoveOutcome;
 
 /// How long marked packs stay where other clients back up too, unless the user says it otherwise.
@@ -62,140 +61,6 @@ const SMALL_INDEX: u64 = 1 << 20;
 const MANY: usize = 16;
 /// How many chunks are removed at a time, between two looks at whether to stop.
 const AT_ONCE: usize = 256;
-
-/// How much may be left in packs that nobody needs.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Unused {
-    /// Bytes.
-    Bytes(u64),
-    /// A part of what is in the store.
-    Percent(f64),
-    /// Anything: nothing is repacked.
-    Unlimited,
-}
-
-impl FromStr for Unused {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no limit; give a percentage (5%), an amount (2G) or \"unlimited\"");
-        match text.strip_suffix('%') {
-            _ if text == "unlimited" => Ok(Unused::Unlimited),
-            Some(percent) => {
-                let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
-                if (0.0..=100.0).contains(&percent) { Ok(Unused::Percent(percent)) } else { Err(wrong()) }
-            }
-            None => size::parse(text).map(Unused::Bytes).map_err(|_| wrong()),
-        }
-    }
-}
-
-impl Default for Unused {
-    fn default() -> Self {
-        Unused::Percent(5.0)
-    }
-}
-
-/// How far packs that are needed in part are repacked.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Budget {
-    /// Repacking goes on until no more than this is unused,
-    pub max_unused: Unused,
-    /// or so many bytes would have to be copied,
-    pub max_repack: Option<u64>,
-    /// or it took so long.
-    pub max_time: Option<Duration>,
-}
-
-/// What to do.
-#[derive(Debug, Default)]
-pub struct Options {
-    /// How far to repack.
-    pub budget: Budget,
-    /// How long marked packs stay; by default [`GRACE`], or nothing where no other client backs up.
-    pub grace: Option<Duration>,
-    /// Do nothing but look.
-    pub dry_run: bool,
-    /// Beginnings of the ids of snapshots that cannot be read: they are lost, and what only they need may go.
-    pub give_up: Vec<String>,
-}
-
-/// What the caller of a prune watches, and how it ends one.
-#[derive(Default)]
-pub struct Watch {
-    /// Snapshots whose reference lists were read.
-    pub snapshots: Counter,
-    /// Packs that were repacked.
-    pub repacked: Counter,
-    /// Chunks that were removed.
-    pub removed: Counter,
-    /// Set to end it.
-    pub stop: Arc<AtomicBool>,
-}
-
-impl Watch {
-    /// A watch whose command ends when this flag is set.
-    pub fn stopped_by(stop: Arc<AtomicBool>) -> Self {
-        Watch { stop, ..Watch::default() }
-    }
-
-    fn check(&self) -> Result<(), RepositoryError> {
-        if self.stop.load(Ordering::Relaxed) { Err(RepositoryError::Interrupted) } else { Ok(()) }
-    }
-}
-
-/// A number of packs, and their bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sum {
-    /// How many.
-    pub packs: u64,
-    /// Bytes in the store.
-    pub bytes: u64,
-}
-
-impl Sum {
-    fn add(&mut self, size: u64) {
-        self.packs += 1;
-        self.bytes += size;
-    }
-}
-
-/// What was found and done; in a dry run, what would be done.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// The grace that was applied.
-    pub grace: Duration,
-    /// Snapshots that keep packs alive.
-    pub snapshots: u64,
-    /// Packs in the store.
-    pub all: Sum,
-    /// Packs that snapshots need.
-    pub needed: Sum,
-    /// Bytes of blobs in those that no snapshot needs.
-    pub waste: u64,
-    /// Packs whose needed blobs were copied into others.
-    pub repacked: Sum,
-    /// The packs into which they were copied; in a dry run, the bytes of the blobs.
-    pub written: Sum,
-    /// Packs that snapshots need and that are not there.
-    pub missing: u64,
-    /// Packs that nobody needs and that are too young to be marked: a backup may be about to need them.
-    pub young: Sum,
-    /// Packs that were marked now.
-    pub marked: Sum,
-    /// Packs that were marked before and whose grace is not over.
-    pub waiting: Sum,
-    /// Packs that were marked, and are needed again.
-    pub rescued: Sum,
-    /// Packs that were removed.
-    pub removed: Sum,
-    /// When the store removes those that it does not remove at once (seconds since 1970).
-    pub pending: Option<u64>,
-    /// Index chunks that were replaced.
-    pub indexes_replaced: u64,
-    /// Index chunks that were written instead.
-    pub indexes_written: u64,
-}
 
 impl Repository {
     /// Removes packs that no snapshot needs, and merges index chunks.
@@ -218,6 +83,7 @@ impl Repository {
             return Ok(pruning.report);
         }
         pruning.bury(&look)?;
+        self.give_up(&look.given_up, &look.listing)?;
         let until = options.budget.max_time.and_then(|time| begun.checked_add(time));
         let moved = pruning.repack(&look, &plan, until)?;
         let marked = pruning.mark(&look, moved)?;

@@ -4,6 +4,7 @@
 mod faulty;
 mod forger;
 mod pruning;
+mod recording;
 mod report;
 mod restored;
 mod world;
@@ -20,6 +21,7 @@ use obnam::repository::{Repository, RepositoryError};
 pub use faulty::*;
 pub use forger::*;
 pub use pruning::*;
+pub use recording::*;
 pub use report::*;
 pub use restored::*;
 pub use world::*;

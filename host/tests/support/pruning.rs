@@ -47,7 +47,12 @@ pub fn packs(world: &World) -> BTreeSet<ChunkId> {
 
 /// Nothing is in the store that nobody needs.
 pub fn assert_only_needed(world: &World) {
-    let dry = prune_with(&world.open_fresh(), &Options { dry_run: true, ..all_blobs() }).unwrap();
+    assert_only_needed_of(world, &world.open_fresh());
+}
+
+/// The same, as this client sees it.
+pub fn assert_only_needed_of(world: &World, repository: &Repository) {
+    let dry = prune_with(repository, &Options { dry_run: true, ..all_blobs() }).unwrap();
     assert_eq!((dry.all, dry.missing), (dry.needed, 0), "{dry:#?}");
     assert_eq!(dry.all.packs, packs(world).len() as u64);
 }

@@ -285,7 +285,7 @@ fn later_needs(world: &World, snapshot: &ChunkId, pack: &ChunkId) -> bool {
     let repository = world.open();
     let (snapshots, _) = load(&repository);
     let info = snapshots.iter().find(|info| info.id == *snapshot).unwrap();
-    repository.references(&info).unwrap().iter().any(|reference| reference.pack == *pack)
+    repository.references(info).unwrap().iter().any(|reference| reference.pack == *pack)
 }
 
 #[test]

@@ -22,6 +22,7 @@ use obnam::local::lock::BackupLock;
 use obnam::repository::open::open;
 use obnam::repository::pruning::Options;
 use obnam::repository::{Repository, RepositoryError};
+use obnam::store::ChunkStore;
 use support::*;
 
 const ALL: [Role; 3] = [Role::Writer, Role::Reader, Role::Maintainer];
@@ -37,7 +38,7 @@ fn backup_of(repository: &Repository, source: &Path, seed: u64) -> ChunkId {
 fn needed(repository: &Repository) -> BTreeSet<ChunkId> {
     let snapshots = load(repository).0;
     let living = snapshots.iter().filter(|info| !info.forgotten);
-    living.flat_map(|info| repository.references(&info).unwrap()).map(|reference| reference.pack).collect()
+    living.flat_map(|info| repository.references(info).unwrap()).map(|reference| reference.pack).collect()
 }
 
 /// Three backups, of which the first two are forgotten; the third one with its source.

@@ -95,7 +95,7 @@ fn assert_references_are_right(repository: &Repository, id: &ChunkId) {
     let (mut needed, mut expected) = (HashSet::new(), BTreeMap::new());
     blobs(&reader, &info.snapshot.root, &mut needed);
     let listed: BTreeMap<ChunkId, u64> =
-        repository.references(&info).unwrap().iter().map(|one| (one.pack, one.live)).collect();
+        repository.references(info).unwrap().iter().map(|one| (one.pack, one.live)).collect();
     for id in needed {
         let places =
             index.locations(&id).map(|location| (location.pack().unwrap().info.id, location.record.place.stored));

@@ -127,7 +127,7 @@ fn adding_a_client() {
     };
     let done = |first: &Repository| {
         assert_eq!(first.roster.members.len(), 2);
-        let second = opens(&world, &theirs).unwrap();
+        let second = open_elsewhere(&world, &theirs, None).unwrap();
         assert_eq!(second.client.name, "second");
         let id = backup(&second, &source).id;
         assert_restores(first, &id, &source, &tree(&source));
@@ -142,7 +142,7 @@ fn with_another(theirs: &Secret) -> (World, PathBuf, Vec<Kept>) {
     let (source, mut kept) = two_backups(&world);
     let access = Access { recipient: &theirs.recipient(), api_token: None };
     world.open().add_client("second", &ALL, access).unwrap();
-    let second = opens(&world, theirs).unwrap();
+    let second = open_elsewhere(&world, theirs, None).unwrap();
     fs::write(source.join("theirs"), noise(9, 20_000)).unwrap();
     kept.push(keep(&second, &source));
     (world, source, kept)
@@ -195,7 +195,7 @@ fn giving_another_client_new_keys() {
     let done = |first: &Repository| {
         let refused = open_elsewhere(&world, &theirs, None).err().unwrap();
         assert!(matches!(refused, RepositoryError::NotMember { .. }), "{refused}");
-        let id = backup(&opens(&world, &fresh).unwrap(), &source).id;
+        let id = backup(&open_elsewhere(&world, &fresh, None).unwrap(), &source).id;
         assert_restores(first, &id, &source, &tree(&source));
     };
     let trial = Trial::new("new keys of another client", &world, &source, &operation);
@@ -218,7 +218,7 @@ fn giving_the_own_client_new_keys() {
     let done = |_: &Repository| {
         let refused = open_elsewhere(&world, &world.secret, None).err().unwrap();
         assert!(matches!(refused, RepositoryError::NotMember { .. }), "{refused}");
-        opens(&world, &fresh).unwrap().require_root_key("be the first client").unwrap();
+        open_elsewhere(&world, &fresh, None).unwrap().require_root_key("be the first client").unwrap();
     };
     let trial = Trial::new("new keys of the own client", &world, &source, &operation);
     let secrets = vec![world.secret.clone(), fresh.clone()];

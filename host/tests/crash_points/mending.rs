@@ -15,7 +15,7 @@ use crate::trial::Trial;
 /// Packs of data, without directories, that only this snapshot needs.
 fn own_packs(repository: &Repository, id: &ChunkId) -> Vec<ChunkId> {
     let (snapshots, index) = load(repository);
-    let needs = |info: &SnapshotInfo| repository.references(&info.snapshot).unwrap();
+    let needs = |info: &SnapshotInfo| repository.references(info).unwrap();
     let packs = |own: bool| {
         let meant = snapshots.iter().filter(move |info| (info.id == *id) == own);
         meant.flat_map(needs).map(|reference| reference.pack).collect::<HashSet<_>>()

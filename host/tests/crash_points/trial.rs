@@ -20,6 +20,9 @@ use crate::support::*;
 /// What is done. The directories are those of the machine that does it.
 pub type Operation<'t> = dyn Fn(&Repository, &Dirs) -> Result<(), RepositoryError> + 't;
 
+/// What a user does afterwards.
+pub type Afterwards<'t> = dyn Fn(&Repository, &Dirs) + 't;
+
 /// A snapshot, and what it restores to.
 #[derive(Clone)]
 pub struct Kept {
@@ -44,7 +47,7 @@ pub struct Trial<'t> {
     pub secrets: Vec<Secret>,
     pub operation: &'t Operation<'t>,
     /// What the user does after a crash; by default the same again.
-    pub again: Option<&'t dyn Fn(&Repository, &Dirs)>,
+    pub again: Option<&'t Afterwards<'t>>,
     /// Snapshots from before.
     pub kept: Vec<Kept>,
     /// All other snapshots restore to one of these, by path.

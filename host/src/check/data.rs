@@ -62,14 +62,18 @@ impl Check<'_> {
         let bytes = match self.repository.store.get(&name.label, &name.id, None) {
             Ok(bytes) => bytes,
             Err(error) => {
-                // What is left of it may still open, blob by blob. What the index does not name nobody relies on.
+                // What is left of it may still open, blob by blob. What the index does not name nobody relies on: neither a pack that it
+                // does not know, nor blobs between others that were dropped from it because they are damaged.
                 let intact = indexed && self.salvage(name, index, opener) == 0;
-                let rest = if intact {
-                    "; all blobs that the index names in it are intact, so nothing is lost with it"
-                } else {
-                    ""
+                let was_repaired = intact && has_gap(name, index);
+                let rest = match (intact, was_repaired) {
+                    (false, _) => "",
+                    (true, false) => "; all blobs that the index names in it are intact",
+                    (true, true) => {
+                        "; all blobs that the index still names in it are intact, so nothing more is lost with it"
+                    }
                 };
-                let severity = if is_pack && (intact || !indexed) { Severity::Warning } else { Severity::Error };
+                let severity = if is_pack && (was_repaired || !indexed) { Severity::Warning } else { Severity::Error };
                 self.report(severity, "chunk-damaged", Some(name), format!("{error}{rest}"));
                 return false;
             }
@@ -196,6 +200,21 @@ fn records_of(index: &Index, name: &ChunkName) -> Vec<(Arc<IndexedPack>, Record)
         }
     }
     found
+}
+
+/// Whether the index leaves out blobs between those that it names in a pack.
+fn has_gap(name: &ChunkName, index: &Index) -> bool {
+    let mut ranges: Vec<(u32, u32)> =
+        records_of(index, name).into_iter().map(|(_, record)| (record.place.offset, record.place.stored)).collect();
+    ranges.sort_unstable();
+    ranges.dedup();
+    let header = records_of(index, name).first().and_then(|(pack, _)| Header::parse(&pack.info.header).ok());
+    let mut end = header.map_or(0, |header| header.length() as u64);
+    ranges.into_iter().any(|(offset, stored)| {
+        let is_behind = u64::from(offset) > end;
+        end = u64::from(offset) + u64::from(stored);
+        is_behind
+    })
 }
 
 fn is_called(pack: &IndexedPack, name: &ChunkName) -> bool {

@@ -224,6 +224,32 @@ fn a_snapshot_that_cannot_be_read_may_need_anything() {
 }
 
 #[test]
+fn a_snapshot_is_given_up_where_nobody_else_backs_up() {
+    let world = World::new();
+    let (last, source, before) = with_garbage(&world);
+    // The one before the last one; what only it needs goes at once.
+    let between = backup_of(&world.open(), &source, 77);
+    fs::write(source.join("own"), noise(2, 50_000)).unwrap();
+    let newest = backup(&world.open(), &source).id;
+    let key = (label(&format!("snapshot.{}", world.made.client)), between);
+    world.store.chunks.lock().unwrap().get_mut(&key).unwrap().0 = b"gone".as_slice().into();
+    let options = Options { give_up: vec![between.to_string()[..8].to_owned()], ..all_blobs() };
+    let report = prune_with(&world.open_fresh(), &options).unwrap();
+    assert!(report.removed.packs > 0, "{report:?}");
+    let fresh = world.open_fresh();
+    let ids: Vec<ChunkId> = load(&fresh).0.iter().map(|info| info.id).collect();
+    assert!(ids.contains(&last) && ids.contains(&newest) && !ids.contains(&between));
+    let listing = fresh.listing().unwrap();
+    let (snapshots, forgotten) = (fresh.snapshots(&listing).unwrap(), &fresh.buried(&listing).forgotten);
+    let chains = obnam::audit::chains(&snapshots, forgotten);
+    assert!(
+        chains.values().all(|chain| chain.missing.is_empty() && chain.gaps.is_empty() && chain.aside.is_empty()),
+        "{chains:#?}"
+    );
+    assert_restores(&fresh, &last, &source, &before);
+}
+
+#[test]
 fn a_damaged_index_chunk_is_in_nobodys_way() {
     let world = World::new();
     let (last, source, before) = with_garbage(&world);

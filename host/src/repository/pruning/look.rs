@@ -275,13 +275,6 @@ fn snapshots(
 ) -> Result<(Vec<SnapshotInfo>, Vec<ChunkInfo>), RepositoryError> {
     let snapshots = repository.snapshots(listing)?;
     let known: HashSet<ChunkId> = snapshots.iter().map(|info| info.id).collect();
-    for name in &options.give_up {
-        if !listing.snapshots.iter().any(|info| info.id.to_string().starts_with(name.as_str())) {
-            return Err(RepositoryError::NoSnapshot(format!(
-                "no snapshot whose id begins with {name} is in the store"
-            )));
-        }
-    }
     let unknown = listing.snapshots.iter().filter(|info| !known.contains(&info.id));
     let mut given_up = Vec::new();
     for info in unknown {

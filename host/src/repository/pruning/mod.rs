@@ -75,6 +75,12 @@ impl Repository {
         let _lock = if alone { Some(BackupLock::take(&self.state)?) } else { None };
         let mut pruning = Pruning { repository: self, watch, grace, alone, report: Report::default() };
         let look = Look::new(self, options, watch)?;
+        let is_there =
+            |name: &&String| look.listing.snapshots.iter().any(|info| info.id.to_string().starts_with(*name));
+        if let Some(name) = options.give_up.iter().find(|name| !is_there(name)) {
+            let message = format!("no snapshot whose id begins with {name} is in the store; nothing was done");
+            return Err(RepositoryError::NoSnapshot(message));
+        }
         let begun = Instant::now();
         let plan = Plan::new(&pruning, &look, &options.budget)?;
         pruning.describe(&look, &plan);

@@ -20,8 +20,9 @@ use memmap2::{Mmap, UncheckedAdvice};
 
 /// So much of a file stays mapped, in bytes.
 pub const RESIDENT: usize = 32 << 20;
-/// What one touch of a page may map with it, in bytes: the kernel's `fault_around_bytes`.
-const WINDOW: usize = 64 << 10;
+/// What one touch of a page may map with it, in bytes: the kernel's `fault_around_bytes` (64 KiB), or a huge page where the file's part
+/// of the page cache is made of such.
+const WINDOW: usize = 2 << 20;
 /// What is read at once of a file that is gone through, in bytes.
 const STEP: usize = 1 << 20;
 

@@ -400,7 +400,7 @@ impl Repository {
             [one] if name.len() >= 4 => Ok(one),
             [] => Err(RepositoryError::NoSnapshot(format!("no snapshot is called {name:?}; see: obnam snapshots"))),
             _ => Err(RepositoryError::NoSnapshot(format!(
-                "{name:?} is not enough of a name ({} of them begin with it, and it takes 4 digits at least); give more",
+                "{name:?} is not enough of a name ({} of them begin with it, and it takes 4 at least); give more digits",
                 found.len()
             ))),
         }

@@ -74,13 +74,8 @@ impl Repository {
         // Where nobody else writes, nothing has to be waited for but a backup of this machine.
         let _lock = if alone { Some(BackupLock::take(&self.state)?) } else { None };
         let mut pruning = Pruning { repository: self, watch, grace, alone, report: Report::default() };
+        self.check_given_up(&options.give_up)?;
         let look = Look::new(self, options, watch)?;
-        let is_there =
-            |name: &&String| look.listing.snapshots.iter().any(|info| info.id.to_string().starts_with(*name));
-        if let Some(name) = options.give_up.iter().find(|name| !is_there(name)) {
-            let message = format!("no snapshot whose id begins with {name} is in the store; nothing was done");
-            return Err(RepositoryError::NoSnapshot(message));
-        }
         let begun = Instant::now();
         let plan = Plan::new(&pruning, &look, &options.budget)?;
         pruning.describe(&look, &plan);
@@ -97,6 +92,20 @@ impl Repository {
             pruning.bury(&Look::new(self, options, watch)?)?;
         }
         Ok(pruning.report)
+    }
+
+    /// Refuses names that no snapshot has.
+    fn check_given_up(&self, names: &[String]) -> Result<(), RepositoryError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let listing = self.listing()?;
+        let is_there = |name: &&String| listing.snapshots.iter().any(|info| info.id.to_string().starts_with(*name));
+        let unknown = names.iter().find(|name| !is_there(name));
+        unknown.map_or(Ok(()), |name| {
+            let message = format!("no snapshot whose id begins with {name} is in the store; nothing was done");
+            Err(RepositoryError::NoSnapshot(message))
+        })
     }
 
     /// Whether no other client may back up into this repository.

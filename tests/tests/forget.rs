@@ -51,10 +51,8 @@ fn names_that_nothing_has_are_mistakes() {
         sandbox.obnam(words).expect(17).says(&["no snapshot passes", "nosuch"]);
     }
     let slash = format!("{}/", sandbox.source().display());
-    sandbox
-        .obnam(args!["rewrite", "--exclude", "counter", "--path", slash, "-n"])
-        .expect(0)
-        .says(&["would be rewritten"]);
+    let rehearsed = sandbox.obnam(args!["rewrite", "--exclude", "counter", "--path", slash, "-n"]).expect(0).text();
+    assert!(rehearsed.contains("would be rewritten"), "{rehearsed}");
 }
 
 #[test]

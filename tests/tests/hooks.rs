@@ -90,6 +90,7 @@ fn commands_run_around_a_backup() {
     let ran = run(sandbox.bare().args(["-p", "home", "--json", "backup"])).expect(0).says(&["printed"]);
     assert_eq!(ran.json()["status"], "ok");
     log(&sandbox);
+    let success = metric(&sandbox, "obnam_backup_last_success_timestamp_seconds");
     // No repository.
     fs::rename(sandbox.repository(), sandbox.path("unplugged")).unwrap();
     backup(&sandbox).expect(10);

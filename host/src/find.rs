@@ -169,7 +169,7 @@ impl Find<'_> {
             }
             match self.reader.read(BlobKind::Tree, &piece) {
                 Ok(piece) => self.entries(&piece, &set, path, &mut children),
-                Err(why) => self.sink.lost(path, why),
+                Err(why) => self.sink.lost(path, why.about_chunk()?),
             }
         }
         for (name, child) in children {

@@ -44,7 +44,7 @@ fn history(repository: &Repository, source: &Path) -> [ChunkId; 3] {
 fn assert_as_before(repository: &Repository, tagged: &ChunkId) {
     let listing = repository.listing().unwrap();
     let snapshots = repository.snapshots(&listing).unwrap();
-    let chains = chains(&snapshots, &repository.buried(&listing).forgotten);
+    let chains = chains(&snapshots, &repository.buried(&listing).unwrap().forgotten);
     assert!(chains.values().all(|chain| chain.missing.is_empty() && chain.gaps.is_empty()), "{chains:#?}");
     assert_eq!(snapshots.iter().find(|info| info.id == *tagged).unwrap().tags, ["keep"]);
     assert_eq!(repository.warnings.all(), []);

@@ -218,7 +218,7 @@ fn a_snapshot_that_cannot_be_read_may_need_anything() {
     let fresh = world.open_fresh();
     prune(&fresh);
     let listing = fresh.listing().unwrap();
-    let record = fresh.buried(&listing).forgotten[&lost].clone();
+    let record = fresh.buried(&listing).unwrap().forgotten[&lost].clone();
     assert_eq!((record.client, record.sequence, record.previous), (party.keys.tag, 1, None));
     let warned = fresh.warnings.all();
     assert!(!warned.iter().any(|warning| warning.message.contains(&lost.to_string())), "{warned:?}");
@@ -241,7 +241,7 @@ fn a_snapshot_is_given_up_where_nobody_else_backs_up() {
     let ids: Vec<ChunkId> = load(&fresh).0.iter().map(|info| info.id).collect();
     assert!(ids.contains(&last) && ids.contains(&newest) && !ids.contains(&between));
     let listing = fresh.listing().unwrap();
-    let (snapshots, forgotten) = (fresh.snapshots(&listing).unwrap(), &fresh.buried(&listing).forgotten);
+    let (snapshots, forgotten) = (fresh.snapshots(&listing).unwrap(), &fresh.buried(&listing).unwrap().forgotten);
     let chains = obnam::audit::chains(&snapshots, forgotten);
     assert!(
         chains.values().all(|chain| chain.missing.is_empty() && chain.gaps.is_empty() && chain.aside.is_empty()),

@@ -85,6 +85,12 @@ fn the_printed_sheet_is_enough() {
     run(&mut backup).expect(0);
     restore_scanned(&sandbox, &scanned);
     restore_typed(&sandbox, &sheet);
+    // It is printed again as long as the passphrase is known, which is written on it by hand.
+    let mut again = sandbox.bare();
+    again.arg("--repo").arg(sandbox.location()).args(["credential", "sheet"]).env("OBNAM_PASSPHRASE", &passphrase);
+    let scanned_again = scan(&run(&mut again).expect(0).text());
+    assert!(!scanned_again.contains(&passphrase), "{scanned_again}");
+    restore_scanned(&sandbox, &format!("{scanned_again}OBNAM_PASSPHRASE={passphrase}\n"));
     // The sheet of another client does the same, and shows no passphrase that the user chose.
     let mut add = sandbox.bare();
     add.arg("--repo").arg(sandbox.location()).args(["client", "add", "desktop"]);

@@ -270,7 +270,7 @@ fn prepare<'a>(
     let index = repository.load_index(listing)?;
     let _ = watch.expected.set(expected(repository, snapshots, options));
     let previous = Previous::find(repository, &index, snapshots, options)?;
-    let known = Known { index, gone: &repository.buried(listing).packs, originals: &HashSet::new(), looked };
+    let known = Known { index, gone: &repository.buried(listing)?.packs, originals: &HashSet::new(), looked };
     let keys = repository.sealing_keys();
     let parameters = &repository.roster.parameters;
     let malformed = |why| RepositoryError::Malformed { what: "the repository's parameters".into(), why };

@@ -1,8 +1,8 @@
-//! Data: reads every chunk, opens every pack, verifies every blob.
+//! Data: reads chunks, opens packs, verifies blobs.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -14,8 +14,17 @@ use crate::format::pack::{BlobOpener, BlobPlace, read_directory};
 use crate::index::{Index, IndexedPack};
 use crate::repository::blobs::{open_header, pack_label};
 use crate::repository::{ChunkName, RepositoryError};
+use crate::store::StoreError;
 
 impl Check<'_> {
+    /// Reads the chunks that are no packs, but for those that came from the store just now: of what this machine has a copy of, the
+    /// store's may be damaged.
+    pub(super) fn small_chunks(&self, index: &Index) -> Result<(), RepositoryError> {
+        let is_copied = |name: &&ChunkName| !is_pack(name) && !self.repository.chunks.has_passed(&name.id);
+        let names: Vec<&ChunkName> = self.listed.keys().filter(is_copied).collect();
+        self.each(&names, index, &HashMap::new())
+    }
+
     /// Reads the chunks of this part, but for those that were verified within `max_age`. Returns how many there were.
     pub(super) fn data(&self, index: &Index, part: Part, max_age: Option<Duration>) -> Result<usize, RepositoryError> {
         let counts = records_per_pack(index)?;
@@ -24,43 +33,59 @@ impl Check<'_> {
             part.choose(self.listed.iter().map(|(name, size)| (name, *size)), &verified, max_age)
         };
         self.watch.total.add(names.iter().map(|name| self.listed[*name]).sum());
-        let next = AtomicUsize::new(0);
+        self.each(&names, index, &counts)?;
+        Ok(names.len())
+    }
+
+    /// Reads these chunks; `counts`: how many records the index has of each pack.
+    fn each(
+        &self,
+        names: &[&ChunkName],
+        index: &Index,
+        counts: &HashMap<ChunkName, usize>,
+    ) -> Result<(), RepositoryError> {
+        let (next, failed) = (AtomicUsize::new(0), OnceLock::new());
         let threads = self.repository.store.parallelism().min(names.len().max(1));
         thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
                     let mut opener = BlobOpener::default();
                     while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if self.watch.stop.load(Ordering::Relaxed) {
+                        if self.watch.stop.load(Ordering::Relaxed) || failed.get().is_some() {
                             break;
                         }
-                        let is_good = self.chunk(name, index, &counts, &mut opener);
+                        let is_good = self.chunk(name, index, counts, &mut opener);
                         let mut verified = self.verified.lock().expect("no panic while the lock is held");
-                        if is_good {
-                            verified.note(name.id, SystemTime::now());
-                        } else {
-                            verified.note_bad(name.id, SystemTime::now());
+                        match is_good {
+                            Ok(true) => verified.note(name.id, SystemTime::now()),
+                            Ok(false) => verified.note_bad(name.id, SystemTime::now()),
+                            Err(why) => drop(failed.set(why)),
                         }
                     }
                 });
             }
         });
-        if self.watch.stop.load(Ordering::Relaxed) { Err(RepositoryError::Interrupted) } else { Ok(names.len()) }
+        match failed.into_inner() {
+            Some(why) => Err(why.into()),
+            None if self.watch.stop.load(Ordering::Relaxed) => Err(RepositoryError::Interrupted),
+            None => Ok(()),
+        }
     }
 
-    /// Reads one chunk. Whether it is good.
+    /// Reads one chunk. Whether it is good; an error where the store fails as a whole, which says nothing about the chunk.
     fn chunk(
         &self,
         name: &ChunkName,
         index: &Index,
         counts: &HashMap<ChunkName, usize>,
         opener: &mut BlobOpener,
-    ) -> bool {
-        let is_pack = matches!(name.label.as_str(), "data" | "tree");
+    ) -> Result<bool, StoreError> {
+        let is_pack = is_pack(name);
         let expected = counts.get(name).copied().unwrap_or(0);
         let indexed = expected > 0;
         let bytes = match self.repository.store.get(&name.label, &name.id, None) {
             Ok(bytes) => bytes,
+            Err(error) if error.is_outage() => return Err(error),
             Err(error) => {
                 // What is left of it may still open, blob by blob. What the index does not name nobody relies on: neither a pack that it
                 // does not know, nor blobs between others that were dropped from it because they are damaged.
@@ -75,13 +100,13 @@ impl Check<'_> {
                 };
                 let severity = if is_pack && (was_repaired || !indexed) { Severity::Warning } else { Severity::Error };
                 self.report(severity, "chunk-damaged", Some(name), format!("{error}{rest}"));
-                return false;
+                return Ok(false);
             }
         };
         self.watch.chunks.add(1);
         self.watch.bytes.add(bytes.len() as u64);
         if !is_pack || !self.repository.can_read() {
-            return true;
+            return Ok(true);
         }
         let bad =
             || self.bad_places.lock().expect("no panic while the lock is held").iter().any(|place| place.0 == *name);
@@ -92,7 +117,7 @@ impl Check<'_> {
                     format!("the index names {wrong} blobs in it that are not there: a damaged or forged index chunk");
                 self.report(Severity::Warning, "index-wrong", Some(name), message);
             }
-            Ok(_) => return !bad(),
+            Ok(_) => return Ok(!bad()),
             Err(why) => {
                 let severity = if indexed { Severity::Error } else { Severity::Warning };
                 self.report(
@@ -106,7 +131,7 @@ impl Check<'_> {
                 }
             }
         }
-        false
+        Ok(false)
     }
 
     /// Verifies all blobs of a pack. Returns where they stand.
@@ -219,6 +244,10 @@ fn has_gap(name: &ChunkName, index: &Index) -> bool {
 
 fn is_called(pack: &IndexedPack, name: &ChunkName) -> bool {
     pack.info.id == name.id && pack.info.label == name.label.as_str()
+}
+
+fn is_pack(name: &ChunkName) -> bool {
+    matches!(name.label.as_str(), "data" | "tree")
 }
 
 /// How many records the index has of each pack.

@@ -1,7 +1,7 @@
 //! Check: whether everything that snapshots need is there, and on request whether every byte of it is good.
 //!
-//! [`structure`] compares listing, index, snapshots and trees. [`data`] reads every chunk. Both look at the store, not at
-//! local copies. An *error* means that something is lost or that history is missing; a *warning* that something was found
+//! [`structure`] compares listing, index, snapshots and trees. [`data`] reads chunks: on request the packs, and always all others. Both look at
+//! the store, not at local copies. An *error* means that something is lost or that history is missing; a *warning* that something was found
 //! and ignored.
 
 mod data;
@@ -181,14 +181,17 @@ pub fn run(repository: &Repository, options: &Options, watch: &Watch) -> Result<
     let mut snapshots = repository.snapshots(&listing)?;
     let index = repository.load_index(&listing)?;
     check.own_chunks();
-    let packs = check.packs(&index, repository.buried(&listing))?;
+    let packs = check.packs(&index, repository.buried(&listing)?)?;
     let mut unread = 0;
+    if options.read_data != Some(Part::All) {
+        check.small_chunks(&index)?;
+    }
     if let Some(part) = options.read_data {
         let read = check.data(&index, part, options.max_age);
         check.remember();
         unread = chunks - read?;
     }
-    check.history(&snapshots, repository.buried(&listing));
+    check.history(&snapshots, repository.buried(&listing)?);
     // What they need may be gone before they are.
     snapshots.retain(|info| !info.forgotten);
     with_deep_stack(|| check.trees(&snapshots, &index))??;
@@ -225,7 +228,12 @@ impl Check<'_> {
             let id = chunk.split_once('/').and_then(|(_, id)| id.parse().ok());
             let writer = id.and_then(|id: ChunkId| self.writers.get(&id)).map(name);
             let files = writer.is_some().then(|| affected.get(chunk).map_or(0, BTreeSet::len));
-            let next = (finding.severity == Severity::Error).then(|| advice(finding.code)).flatten();
+            let is_snapshot = chunk.starts_with("snapshot.");
+            let next = match finding.severity {
+                Severity::Warning => None,
+                Severity::Error if is_snapshot => Some(SNAPSHOT_DAMAGED),
+                Severity::Error => advice(finding.code),
+            };
             Finding { writer, files, next: next.map(str::to_owned), ..finding }
         };
         findings.into_iter().map(complete).collect()
@@ -243,6 +251,10 @@ impl Check<'_> {
 
 /// What to do about a file or directory that is lost. First the index: what it does not name is not lost if its pack is there.
 pub const FILE_LOST: &str = "obnam repair index, then obnam backup where the files are, then obnam repair snapshots";
+
+/// What to do about a snapshot whose own chunk is damaged.
+const SNAPSHOT_DAMAGED: &str =
+    "obnam backup where the files are, then obnam prune, which says how to give the snapshot up";
 
 /// What to do about an error.
 fn advice(code: &str) -> Option<&'static str> {

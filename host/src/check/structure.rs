@@ -136,6 +136,7 @@ impl Check<'_> {
         }
         for info in snapshots {
             if let Err(why) = self.repository.references(info) {
+                let why = why.about_chunk()?;
                 let message = format!("the reference list of snapshot {} cannot be read: {why}", info.id.short());
                 self.report(Severity::Error, "references", None, message);
             }
@@ -190,7 +191,7 @@ impl Walk<'_> {
         let leaves = match reader.leaves(content) {
             Ok(leaves) => leaves,
             Err(why) => {
-                self.lost(path, why.to_string());
+                self.lost(path, why.about_chunk()?.to_string());
                 return Ok(false);
             }
         };
@@ -199,6 +200,7 @@ impl Walk<'_> {
             let item = match leaf {
                 Ok(item) => item,
                 Err(why) => {
+                    let why = why.about_chunk()?;
                     self.lost(path, format!("part of the directory is lost: {why}"));
                     return Ok(false);
                 }
@@ -209,6 +211,7 @@ impl Walk<'_> {
             let piece = match reader.read(BlobKind::Tree, &item.id) {
                 Ok(piece) => piece,
                 Err(why) => {
+                    let why = why.about_chunk()?;
                     self.blame(&item.id, path);
                     self.lost(path, format!("part of the directory is lost: {why}"));
                     whole = false;
@@ -240,19 +243,19 @@ impl Walk<'_> {
             (EntryType::Directory, Some(content)) => self.directory(content, &path),
             (EntryType::File, Some(content)) => {
                 let layout = Layout::of(entry).map_err(|why| self.lost(&path, why.to_string()));
-                Ok(self.file(content, &path) && layout.is_ok())
+                Ok(self.file(content, &path)? && layout.is_ok())
             }
             _ => Ok(true),
         }
     }
 
-    fn file(&self, content: &Content, path: &std::path::Path) -> bool {
+    fn file(&self, content: &Content, path: &std::path::Path) -> Result<bool, RepositoryError> {
         let items = content.items().and_then(|items| add_up(items.collect(), content.size));
         let mut levels = match items {
             Ok(items) => vec![(content.depth, items)],
             Err(why) => {
                 self.lost(path, why.to_string());
-                return false;
+                return Ok(false);
             }
         };
         while let Some((depth, items)) = levels.pop() {
@@ -261,14 +264,18 @@ impl Walk<'_> {
                     if let Err(why) = self.data_blob(&item) {
                         self.blame(&item.id, path);
                         self.lost(path, why);
-                        return false;
+                        return Ok(false);
                     }
                     continue;
                 }
-                let list = self.reader.read(BlobKind::List, &item.id).map_err(|why| {
-                    self.blame(&item.id, path);
-                    why.to_string()
-                });
+                let list = match self.reader.read(BlobKind::List, &item.id) {
+                    Ok(list) => Ok(list),
+                    Err(why) => {
+                        let why = why.about_chunk()?;
+                        self.blame(&item.id, path);
+                        Err(why.to_string())
+                    }
+                };
                 let below = list.and_then(|list| {
                     let items = decode_items(&list).map(Iterator::collect);
                     items.and_then(|items| add_up(items, item.size)).map_err(|why| why.to_string())
@@ -277,12 +284,12 @@ impl Walk<'_> {
                     Ok(below) => levels.push((depth - 1, below)),
                     Err(why) => {
                         self.lost(path, why);
-                        return false;
+                        return Ok(false);
                     }
                 }
             }
         }
-        true
+        Ok(true)
     }
 
     /// Whether a data blob is in a pack that is there, and did not fail to open.

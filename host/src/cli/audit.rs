@@ -22,7 +22,7 @@ pub fn run(global: &Global, _: &Arguments, output: &mut Output) -> Result<u8, Fa
     let repository = global.repository()?;
     let listing = repository.listing()?;
     let snapshots = repository.snapshots(&listing)?;
-    let chains = chains(&snapshots, &repository.buried(&listing).forgotten);
+    let chains = chains(&snapshots, &repository.buried(&listing)?.forgotten);
     let doubts = doubtful(&repository, &snapshots);
     let mut errors: Vec<String> = Vec::new();
     for (client, chain) in &chains {

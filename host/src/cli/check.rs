@@ -90,9 +90,13 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         for finding in &report.findings {
             let severity = if finding.severity == Severity::Error { "error" } else { "warning" };
             output.line(format!("{severity}: {}", finding.message))?;
-            if let (Some(files), Some(next)) = (finding.files, &finding.next) {
-                let files = count(files as u64, "file or directory", "files or directories");
-                output.line(format!("  {files} lost with it; next: {next}"))?;
+            match (finding.files, &finding.next) {
+                (Some(files), Some(next)) => {
+                    let files = count(files as u64, "file or directory", "files or directories");
+                    output.line(format!("  {files} lost with it; next: {next}"))?;
+                }
+                (None, Some(next)) if finding.chunk.is_some() => output.line(format!("  next: {next}"))?,
+                _ => {}
             }
         }
         for line in tried.as_deref().map(trial::lines).unwrap_or_default() {

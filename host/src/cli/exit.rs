@@ -161,6 +161,7 @@ fn repository(error: &RepositoryError) -> (u8, &'static str) {
         | RepositoryError::CredentialOfOthers { .. }
         | RepositoryError::ShortGrace => (17, "bad-input"),
         RepositoryError::RosterMoved => (16, "busy"),
+        RepositoryError::RosterUnsure(error) => repository(error),
         RepositoryError::Interrupted => (130, "interrupted"),
         RepositoryError::NotPinned { .. }
         | RepositoryError::Unusable { .. }

@@ -251,7 +251,7 @@ impl Report<'_> {
         };
         if self.arguments.dry_run {
             let found = count(self.count(|fate| matches!(fate, Fate::Found(_))), "snapshot", "snapshots");
-            return output.summary(format!("{found} would be rewritten, {rest}; nothing was done"));
+            return output.summary(format!("{found} with a match, {rest}; nothing was done"));
         }
         let rewritten = self.count(|fate| matches!(fate, Fate::Rewritten { .. }));
         let present = self.count(|fate| matches!(fate, Fate::Present(_)));

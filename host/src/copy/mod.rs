@@ -64,7 +64,7 @@ pub struct Watch {
 enum Fault {
     /// Something in the source cannot be used; where in the snapshot.
     Source(String, Box<RepositoryError>),
-    /// The target failed, or the user asked to stop.
+    /// The target failed, the source cannot be reached, or the user asked to stop.
     Target(RepositoryError),
     /// Something that was in the target is not any more: once more.
     Again,
@@ -244,7 +244,7 @@ impl<'a> Copier<'a> {
         let looked = Moment::now();
         let listing = self.target.listing()?;
         let index = self.target.load_index(&listing)?;
-        let (gone, originals) = (&self.target.buried(&listing).packs, &HashSet::new());
+        let (gone, originals) = (&self.target.buried(&listing)?.packs, &HashSet::new());
         let known = Known { index, gone, originals, looked };
         Writer::new(self.target, known, &self.watch.counters, &self.watch.stop)
     }

@@ -83,7 +83,10 @@ impl Survey {
 /// Damage at this path.
 pub fn at(path: &[u8]) -> impl Fn(RepositoryError) -> Fault {
     let path = if path.is_empty() { "/".into() } else { String::from_utf8_lossy(path).into_owned() };
-    move |error| Fault::Source(path.clone(), Box::new(error))
+    move |error| match error.about_chunk() {
+        Ok(error) => Fault::Source(path.clone(), Box::new(error)),
+        Err(outage) => Fault::Target(outage),
+    }
 }
 
 /// Directories without end.

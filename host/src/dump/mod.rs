@@ -226,6 +226,7 @@ impl Writer<'_> {
 
     /// Zeros stand for what is lost, so that the archive goes on; where it cannot, that is the end.
     fn lost(&mut self, size: u64, why: RepositoryError) -> Result<(), DumpError> {
+        let why = why.about_chunk_or_plugin()?;
         self.is_whole = false;
         let Some((path, layout, written)) = &self.file else { return Ok(()) };
         let (mut start, mut end) = (*written, *written + size);

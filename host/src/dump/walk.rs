@@ -120,7 +120,7 @@ impl Walk<'_, '_> {
         let mut rest = content.size;
         let lost = match self.reader.leaves(content) {
             Ok(leaves) => self.pieces(leaves, &mut rest)?,
-            Err(why) => Some(why),
+            Err(why) => Some(why.about_chunk_or_plugin()?),
         };
         if let Some(why) = lost {
             self.line.step(Step::Lost { size: rest, why })?;
@@ -140,7 +140,7 @@ impl Walk<'_, '_> {
                     self.line.piece(&leaf)?;
                     *rest -= leaf.size.min(*rest);
                 }
-                Err(why) => return Ok(Some(why)),
+                Err(why) => return Ok(Some(why.about_chunk_or_plugin()?)),
             }
         }
         Ok(None)

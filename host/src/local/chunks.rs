@@ -1,6 +1,8 @@
 //! Copies of small chunks, as they are stored: ciphertext, named and checked by their ids, so nothing here is trusted.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use bytes::Bytes;
 
@@ -10,15 +12,17 @@ use crate::chunk::ChunkId;
 const MAX_KEPT: usize = 16 << 20;
 
 /// A directory of chunks. Failures to use it are no errors: it is a cache.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ChunkCache {
     directory: PathBuf,
+    /// What came from the store or went there since the program began.
+    passed: Mutex<HashSet<ChunkId>>,
 }
 
 impl ChunkCache {
     /// The cache in this directory.
     pub fn new(directory: PathBuf) -> Self {
-        ChunkCache { directory }
+        ChunkCache { directory, passed: Mutex::default() }
     }
 
     fn path(&self, id: &ChunkId) -> PathBuf {
@@ -32,8 +36,14 @@ impl ChunkCache {
         (ChunkId::of(&bytes) == *id).then(|| bytes.into())
     }
 
-    /// Keeps a chunk.
+    /// Whether this program has had the chunk from the store, or stored it.
+    pub fn has_passed(&self, id: &ChunkId) -> bool {
+        self.passed.lock().expect("no panic while the lock is held").contains(id)
+    }
+
+    /// Keeps a chunk that comes from the store or goes there.
     pub fn put(&self, id: &ChunkId, bytes: &[u8]) {
+        self.passed.lock().expect("no panic while the lock is held").insert(*id);
         if bytes.len() > MAX_KEPT {
             return;
         }
@@ -61,8 +71,9 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         let cache = ChunkCache::new(root.path().to_owned());
         let id = ChunkId::of(b"chunk");
-        assert_eq!(cache.get(&id), None);
+        assert_eq!((cache.get(&id), cache.has_passed(&id)), (None, false));
         cache.put(&id, b"chunk");
+        assert!(cache.has_passed(&id));
         assert_eq!(cache.get(&id), Some(Bytes::from_static(b"chunk")));
         std::fs::write(cache.path(&id), b"junk").expect("writes");
         assert_eq!(cache.get(&id), None);

@@ -79,20 +79,23 @@ impl<'r> BlobReader<'r> {
     /// Reads one blob.
     pub fn read(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<u8>, RepositoryError> {
         let mut problems = Vec::new();
-        let mut denied = None;
+        let mut unreached = None;
         for location in self.index.locations(id) {
             if location.record.place.kind != kind {
                 continue;
             }
             match self.read_at(&location) {
                 Ok(plaintext) => return Ok(plaintext),
-                Err(problem) if problem.is_denied() => denied = Some(problem),
-                Err(problem) => problems.push(problem.to_string()),
+                Err(problem) if problem.is_denied() => unreached = Some(problem),
+                Err(problem) => match problem.about_chunk() {
+                    Ok(problem) => problems.push(problem.to_string()),
+                    Err(outage) => unreached = Some(outage),
+                },
             }
         }
-        if let Some(denied) = denied {
-            // It is not lost for whoever may read it.
-            return Err(denied);
+        if let Some(unreached) = unreached {
+            // It is not lost for whoever may read it, nor because the store cannot be reached.
+            return Err(unreached);
         }
         let why = if problems.is_empty() { "no index names a pack that holds it".into() } else { problems.join("; ") };
         Err(RepositoryError::BlobLost { kind, id: *id, why })

@@ -159,12 +159,14 @@ impl Repository {
         let there: HashSet<ChunkId> = listing.snapshots.iter().map(|info| info.id).collect();
         let mut records = Vec::new();
         for info in &listing.tombstones {
-            // What cannot be used is told by whoever asks what is forgotten.
-            if let Ok((signer, tombstone)) = self.tombstone(info)
-                && signer == *tag
-            {
-                let gone = tombstone.snapshots.into_iter().flatten();
-                records.extend(gone.filter(|gone| !there.contains(&gone.id)));
+            match self.tombstone(info) {
+                Ok((signer, tombstone)) if signer == *tag => {
+                    let gone = tombstone.snapshots.into_iter().flatten();
+                    records.extend(gone.filter(|gone| !there.contains(&gone.id)));
+                }
+                Ok(_) => {}
+                // What cannot be used is told by whoever asks what is forgotten.
+                Err(why) => drop(why.about_chunk()?),
             }
         }
         let mut stored = Vec::new();
@@ -175,7 +177,7 @@ impl Repository {
             let id = self.put_signed_by(heir, &label, Context::Tombstone, to_cbor(&tombstone))?.id;
             stored.push((label, id));
         }
-        for note in self.notes_by(tag, &listing.notes, &snapshots) {
+        for note in self.notes_by(tag, &listing.notes, &snapshots)? {
             let label = tagged("note", &heir.tag);
             let id = self.put_signed_by(heir, &label, Context::Note, to_cbor(&note))?.id;
             stored.push((label, id));
@@ -189,7 +191,7 @@ impl Repository {
         inherited: Vec<(Label, ChunkId)>,
         changed: Result<T, RepositoryError>,
     ) -> Result<T, RepositoryError> {
-        if changed.is_err() {
+        if changed.as_ref().is_err_and(|why| !matches!(why, RepositoryError::RosterUnsure(_))) {
             for (label, id) in inherited {
                 let _ = self.store.remove(&label, &id);
             }
@@ -253,6 +255,11 @@ impl Repository {
         self.check_name(name)
     }
 
+    /// Whether this client holds the root key, with which clients are added and removed.
+    pub fn holds_root_key(&self) -> bool {
+        self.client.root.is_some()
+    }
+
     /// Refuses what takes the root key, where this client does not hold it.
     pub fn require_root_key(&self, action: &'static str) -> Result<(), RepositoryError> {
         self.root_key(action).map(drop)
@@ -292,6 +299,7 @@ impl Repository {
         let made = stored.map_err(RepositoryError::from).and_then(|_| admit(self));
         match made {
             Ok(roster) => Ok(NewClient { tag: client.tag, name: client.name.clone(), credential, roster }),
+            Err(unsure @ RepositoryError::RosterUnsure(_)) => Err(unsure),
             Err(error) => {
                 // They open nothing; who may not remove them leaves them there.
                 let _ = self.store.remove(&family("credential"), &credential);

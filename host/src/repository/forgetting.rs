@@ -82,7 +82,8 @@ impl Repository {
     /// that cannot be used was never of use for anybody.
     fn keep_indexes(&self, snapshots: &[&SnapshotInfo], listing: &Listing) -> Result<(), RepositoryError> {
         let mut merging = Merging::new(self, listing.looked);
-        for info in snapshots.iter().filter(|info| !self.buried(listing).indexes.contains(&info.id)) {
+        let superseded = &self.buried(listing)?.indexes;
+        for info in snapshots.iter().filter(|info| !superseded.contains(&info.id)) {
             let Some(payload) = self.whole(info)?.index else { continue };
             let payload = from_cbor::<IndexPayload>(&payload).and_then(|payload| Ok((payload.records()?, payload)));
             match payload {
@@ -140,7 +141,7 @@ impl Repository {
             let Snapshot { client, sequence, previous, .. } = *info.snapshot;
             Forgotten { id: info.id, client, sequence, previous }
         });
-        let known: Vec<Forgotten> = known.chain(self.buried(listing).forgotten.values().cloned()).collect();
+        let known: Vec<Forgotten> = known.chain(self.buried(listing)?.forgotten.values().cloned()).collect();
         let record = |info: &ChunkInfo| {
             let client: WriterTag = info.label.tag()?.parse().ok()?;
             let own = || known.iter().filter(|other| other.client == client);

@@ -50,11 +50,11 @@ impl Repository {
         for pack in index.packs() {
             missing.remove(&pack?.info.id);
         }
-        missing.extend(relied.intersection(&self.buried(listing).packs));
+        missing.extend(relied.intersection(&self.buried(listing)?.packs));
         if missing.is_empty() {
             return Ok(relied);
         }
-        let moves = self.moves(listing);
+        let moves = self.moves(listing)?;
         let mut waiting: Vec<ChunkId> = relied.iter().copied().collect();
         while let Some(pack) = waiting.pop() {
             let new = moves.get(&pack).into_iter().flatten().filter(|to| relied.insert(**to));
@@ -64,15 +64,21 @@ impl Repository {
     }
 
     /// From which packs maintainers have moved blobs, and into which. What cannot be used is told by whoever loads the index.
-    fn moves(&self, listing: &Listing) -> HashMap<ChunkId, Vec<ChunkId>> {
+    fn moves(&self, listing: &Listing) -> Result<HashMap<ChunkId, Vec<ChunkId>>, RepositoryError> {
         let mut moves: HashMap<ChunkId, Vec<ChunkId>> = HashMap::new();
         for info in &listing.indexes {
-            let Ok((signer, payload)) = self.signed_payload(info, Context::Index) else { continue };
+            let (signer, payload) = match self.signed_payload(info, Context::Index) {
+                Ok(read) => read,
+                Err(why) => {
+                    why.about_chunk()?;
+                    continue;
+                }
+            };
             let Ok(payload) = from_cbor::<IndexPayload>(&payload) else { continue };
             for moved in payload.moves.iter().flatten().filter(|_| self.is_maintainer(&signer)) {
                 moves.entry(moved.from).or_default().push(moved.to);
             }
         }
-        moves
+        Ok(moves)
     }
 }

@@ -138,10 +138,10 @@ impl Repository {
     /// not look as if there were none.
     pub fn snapshots(&self, listing: &Listing) -> Result<Vec<SnapshotInfo>, RepositoryError> {
         let denied = Mutex::new(None);
-        let mut snapshots: Vec<SnapshotInfo> = self
-            .in_parallel(&listing.snapshots, |info| {
+        let snapshots: Vec<Result<Option<SnapshotInfo>, RepositoryError>> =
+            self.in_parallel(&listing.snapshots, |info| {
                 let name = ChunkName { label: info.label.clone(), id: info.id };
-                match self.snapshot(info) {
+                Ok(match self.snapshot(info) {
                     Ok(mut snapshot) => {
                         let tags = snapshot.tags.clone();
                         snapshot.index = None;
@@ -157,22 +157,22 @@ impl Repository {
                         })
                     }
                     Err(why) => {
+                        let why = why.about_chunk()?;
                         self.warnings.chunk("snapshot-unusable", &name, format!("it is ignored: {why}"));
                         if why.is_denied() {
                             *denied.lock().expect("no panic while the lock is held") = Some(why);
                         }
                         None
                     }
-                }
-            })
-            .into_iter()
-            .flatten()
-            .collect();
+                })
+            });
+        let mut snapshots: Vec<SnapshotInfo> =
+            snapshots.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?;
         let denied = denied.into_inner().expect("no panic while the lock is held");
         if let Some(why) = denied.filter(|_| snapshots.is_empty()) {
             return Err(why);
         }
-        let forgotten = &self.buried(listing).forgotten;
+        let forgotten = &self.buried(listing)?.forgotten;
         self.leave_out_removed(&mut snapshots, forgotten);
         snapshots.sort_by_key(|info| (info.snapshot.started, info.snapshot.sequence, info.id));
         self.check_history(&snapshots, forgotten)?;
@@ -184,7 +184,7 @@ impl Repository {
             info.replaced = info.is_partial() && replaces.contains(&whole);
             info.forgotten = forgotten.contains_key(&info.id);
         }
-        self.apply_notes(&listing.notes, &mut snapshots);
+        self.apply_notes(&listing.notes, &mut snapshots)?;
         Ok(snapshots)
     }
 
@@ -409,7 +409,7 @@ impl Repository {
     /// The index of what the listing names. Index chunks that cannot be used are warned about and left out.
     pub fn load_index(&self, listing: &Listing) -> Result<Index, RepositoryError> {
         let cache = IndexCache::new(&self.cache)?;
-        let superseded = &self.buried(listing).indexes;
+        let superseded = &self.buried(listing)?.indexes;
         let wanted = listing.indexes.iter().chain(&listing.snapshots);
         let wanted: Vec<&ChunkInfo> = wanted.filter(|info| !superseded.contains(&info.id)).collect();
         let ids: HashSet<ChunkId> = wanted.iter().map(|info| info.id).collect();
@@ -421,16 +421,18 @@ impl Repository {
             let (batch, later) = rest.split_at(batch_of(rest));
             rest = later;
             let segments = self.in_parallel(batch, |info| match self.segment(info) {
-                Ok(segment) => Some(segment),
+                Ok(segment) => Ok(Some(segment)),
                 Err(why) => {
+                    let why = why.about_chunk()?;
                     let name = ChunkName { label: info.label.clone(), id: info.id };
                     if name.label.family() == "index" {
                         self.warnings.chunk("index-unusable", &name, format!("it is ignored: {why}"));
                     }
-                    None
+                    Ok(None)
                 }
             });
-            let segments: Vec<Segment> = segments.into_iter().flatten().collect();
+            let segments =
+                segments.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, RepositoryError>>()?;
             runs = cache.add(runs, segments)?;
         }
         Ok(Index { runs })
@@ -467,7 +469,7 @@ impl Repository {
     /// The packs that valid tombstones name, those that are in the store now.
     pub fn tombstoned(&self) -> Result<HashSet<ChunkId>, RepositoryError> {
         let listed = self.store.list(&LabelFilter::Exactly(family("tombstone")))?;
-        Ok(self.buried_by(&listed).packs)
+        Ok(self.buried_by(&listed)?.packs)
     }
 
     /// The packs that a snapshot needs.

@@ -77,16 +77,18 @@ pub enum RepositoryError {
         location: String,
     },
     /// The chunk that the id names is gone.
-    #[error("the repository at {location} is not the one that this machine knows (id {pinned}): {found}. If you replaced it on purpose, remove {pin}", pin = pin.display())]
+    #[error("the repository at {location} is not the one that {knows} (id {pinned}): {found}. {next}")]
     NotPinned {
         /// Where.
         location: String,
         /// The id that was expected.
         pinned: ChunkId,
+        /// Who or what expects it.
+        knows: &'static str,
         /// What is there instead.
         found: String,
-        /// The pin.
-        pin: PathBuf,
+        /// What to do.
+        next: String,
     },
     /// No credential opens.
     #[error("{why}")]
@@ -211,6 +213,11 @@ pub enum RepositoryError {
         "somebody else has changed who is a client of the repository just now; nothing was done. Run the command again"
     )]
     RosterMoved,
+    /// The store failed while a roster was being stored: it may be there.
+    #[error(
+        "whether the change to the clients was stored is not known: {0}. See: obnam client list; where it shows nothing of the change, run the command again. Keep what is to open a new credential until then"
+    )]
+    RosterUnsure(Box<RepositoryError>),
     /// A client that there is not, or not to be.
     #[error("{0}")]
     BadClient(String),
@@ -281,6 +288,23 @@ impl RepositoryError {
     /// Whether the store has other bytes than those that were stored.
     pub fn is_corrupt(&self) -> bool {
         matches!(self, RepositoryError::Store(error) if error.kind == StoreErrorKind::Corrupt)
+    }
+
+    /// The error again, unless the store failed as a whole: then nothing follows for what was to be read, and whatever is being
+    /// done has to end.
+    pub fn about_chunk(self) -> Result<Self, Self> {
+        match &self {
+            RepositoryError::Store(error) if error.is_outage() => Err(self),
+            _ => Ok(self),
+        }
+    }
+
+    /// The same, but what a plugin fails at counts as damage: what others can be read of a repository is to be had, whatever the plugin does.
+    pub fn about_chunk_or_plugin(self) -> Result<Self, Self> {
+        match &self {
+            RepositoryError::Store(error) if error.kind == StoreErrorKind::Plugin => Ok(self),
+            _ => self.about_chunk(),
+        }
     }
 
     /// Whether the store denies it to this user: what is there may be as it should be.

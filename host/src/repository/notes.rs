@@ -20,27 +20,41 @@ struct Found {
 
 impl Repository {
     /// Gives each snapshot the tags of its latest note. What cannot be used is warned about and left out.
-    pub(super) fn apply_notes(&self, listed: &[ChunkInfo], snapshots: &mut [SnapshotInfo]) {
-        let mut latest = self.latest_notes(listed, snapshots);
+    pub(super) fn apply_notes(
+        &self,
+        listed: &[ChunkInfo],
+        snapshots: &mut [SnapshotInfo],
+    ) -> Result<(), RepositoryError> {
+        let mut latest = self.latest_notes(listed, snapshots)?;
         for info in snapshots {
             if let Some(found) = latest.remove(&info.id) {
                 info.tags = found.note.tags;
                 info.noted = Some(found.note.created);
             }
         }
+        Ok(())
     }
 
     /// The notes in force that this member has signed.
-    pub(super) fn notes_by(&self, signer: &WriterTag, listed: &[ChunkInfo], snapshots: &[SnapshotInfo]) -> Vec<Note> {
-        let latest = self.latest_notes(listed, snapshots).into_values();
-        latest.filter(|found| found.signer == *signer).map(|found| found.note).collect()
+    pub(super) fn notes_by(
+        &self,
+        signer: &WriterTag,
+        listed: &[ChunkInfo],
+        snapshots: &[SnapshotInfo],
+    ) -> Result<Vec<Note>, RepositoryError> {
+        let latest = self.latest_notes(listed, snapshots)?.into_values();
+        Ok(latest.filter(|found| found.signer == *signer).map(|found| found.note).collect())
     }
 
-    fn latest_notes(&self, listed: &[ChunkInfo], snapshots: &[SnapshotInfo]) -> HashMap<ChunkId, Found> {
+    fn latest_notes(
+        &self,
+        listed: &[ChunkInfo],
+        snapshots: &[SnapshotInfo],
+    ) -> Result<HashMap<ChunkId, Found>, RepositoryError> {
         let mut latest: HashMap<ChunkId, Found> = HashMap::new();
         let clients: HashMap<ChunkId, WriterTag> =
             snapshots.iter().map(|info| (info.id, info.snapshot.client)).collect();
-        let (notes, of_removed) = self.notes(listed);
+        let (notes, of_removed) = self.notes(listed)?;
         for found in notes {
             let Some(client) = clients.get(&found.note.snapshot) else { continue };
             if !self.may_note(&found.signer, client) {
@@ -70,11 +84,11 @@ impl Repository {
             );
             self.warnings.general("note-of-removed", message);
         }
-        latest
+        Ok(latest)
     }
 
     /// The notes with good signatures: of members, and of those that were removed.
-    fn notes(&self, listed: &[ChunkInfo]) -> (Vec<Found>, Vec<Found>) {
+    fn notes(&self, listed: &[ChunkInfo]) -> Result<(Vec<Found>, Vec<Found>), RepositoryError> {
         let (mut notes, mut of_removed) = (Vec::new(), Vec::new());
         for (info, note) in listed.iter().zip(self.in_parallel(listed, |info| self.note(info))) {
             let name = ChunkName { label: info.label.clone(), id: info.id };
@@ -83,10 +97,13 @@ impl Repository {
                     let is_removed = self.roster.member(&signer).is_some_and(|member| member.removed.is_some());
                     if is_removed { &mut of_removed } else { &mut notes }.push(Found { name, signer, note });
                 }
-                Err(why) => self.warnings.chunk("note-unusable", &name, format!("it is ignored: {why}")),
+                Err(why) => {
+                    let why = why.about_chunk()?;
+                    self.warnings.chunk("note-unusable", &name, format!("it is ignored: {why}"));
+                }
             }
         }
-        (notes, of_removed)
+        Ok((notes, of_removed))
     }
 
     /// Reads a note; who signed it, and what it says.

@@ -324,12 +324,20 @@ fn check_there(place: &Place, expected: Option<ChunkId>) -> Result<(), Repositor
 }
 
 fn not_pinned(place: &Place, pinned: ChunkId, found: &ChunkId) -> RepositoryError {
-    let pin = place.dirs.pins().unwrap_or_default();
+    let pin = Pin::load(&place.dirs, &place.location).ok().flatten();
+    let (knows, next) = match pin.is_some_and(|pin| pin.repository == pinned) {
+        true => {
+            let pin = place.dirs.pins().unwrap_or_default();
+            ("this machine knows", format!("If you replaced it on purpose, remove {}", pin.display()))
+        }
+        false => ("the repository id names", "To see where that id comes from: obnam config show".into()),
+    };
     RepositoryError::NotPinned {
         location: place.location.clone(),
         pinned,
+        knows,
         found: format!("it has the id {found}"),
-        pin,
+        next,
     }
 }
 

@@ -58,12 +58,13 @@ impl Repository {
         let mut named = BTreeSet::new();
         let mut replaced: Vec<&ChunkInfo> = Vec::new();
         let mut unreadable: Vec<&ChunkInfo> = Vec::new();
-        let superseded = &self.buried(&listing).indexes;
+        let superseded = &self.buried(&listing)?.indexes;
         let all = listing.indexes.iter().chain(&listing.snapshots).filter(|info| !superseded.contains(&info.id));
         for info in all {
             let (signer, payload) = match self.index_payload(info) {
                 Ok(read) => read,
                 Err(why) => {
+                    let why = why.about_chunk()?;
                     // What cannot be used otherwise is told by whoever loads the index. Of snapshots there is more to lose.
                     if why.is_corrupt() && info.label.family() == "index" {
                         unreadable.push(info);
@@ -103,12 +104,18 @@ impl Repository {
                 replaced.push(info);
             }
         }
-        let buried = &self.buried(&listing).packs;
+        let buried = &self.buried(&listing)?.packs;
         let unnamed = packs.values().filter(|info| !buried.contains(&info.id));
         let unnamed: Vec<&ChunkInfo> =
             unnamed.filter(|info| !named.contains(&ChunkName { label: info.label.clone(), id: info.id })).collect();
         for (info, read) in unnamed.iter().zip(self.in_parallel(&unnamed, |info| self.vouch_for(info))) {
-            let Ok((pack, records)) = read else { continue };
+            let (pack, records) = match read {
+                Ok(read) => read,
+                Err(why) => {
+                    why.about_chunk()?;
+                    continue;
+                }
+            };
             repair.found.insert(ChunkName { label: info.label.clone(), id: info.id });
             if !dry_run {
                 let payload = IndexPayload { packs: vec![pack], ..IndexPayload::default() };

@@ -78,16 +78,25 @@ impl Repository {
         let chunk = Bytes::from(seal_roster(&self.id, root, &next, told)?);
         let id = ChunkId::of(&chunk);
         let label = family("roster");
-        self.store.put(&label, &id, chunk)?;
-        if self.valid_rosters()?.iter().any(|(other, epoch)| *epoch >= next.epoch && *other != id) {
+        // A call that fails may have been carried out all the same. What the new members need stays then.
+        let unsure = |why: RepositoryError| RepositoryError::RosterUnsure(Box::new(why));
+        self.store.put(&label, &id, chunk).map_err(|why| unsure(why.into()))?;
+        if self.valid_rosters().map_err(unsure)?.iter().any(|(other, epoch)| *epoch >= next.epoch && *other != id) {
             // Two of one epoch would lock everybody out.
-            self.store.remove(&label, &id)?;
+            self.store.remove(&label, &id).map_err(|why| unsure(why.into()))?;
             return Err(RepositoryError::RosterMoved);
         }
-        let mut seen = Seen::load(&self.state)?;
-        seen.roster_epoch = next.epoch;
-        seen.save(&self.state)?;
+        if let Err(why) = self.note_epoch(next.epoch) {
+            self.warnings
+                .general("not-remembered", format!("this machine will not notice if the old roster comes back: {why}"));
+        }
         Ok(next)
+    }
+
+    fn note_epoch(&self, epoch: u64) -> Result<(), RepositoryError> {
+        let mut seen = Seen::load(&self.state)?;
+        seen.roster_epoch = epoch;
+        Ok(seen.save(&self.state)?)
     }
 
     /// The rosters that there are now, with their epochs.

@@ -24,11 +24,15 @@ pub struct Buried {
 impl Repository {
     /// What the tombstones of a listing say, those that can be used. Who was a maintainer once can still keep others from relying on
     /// packs, which costs space at most; nothing vanishes by the word of one who was removed.
-    pub fn buried<'l>(&self, listing: &'l Listing) -> &'l Buried {
-        listing.buried.get_or_init(|| self.buried_by(&listing.tombstones))
+    pub fn buried<'l>(&self, listing: &'l Listing) -> Result<&'l Buried, RepositoryError> {
+        if let Some(buried) = listing.buried.get() {
+            return Ok(buried);
+        }
+        let buried = self.buried_by(&listing.tombstones)?;
+        Ok(listing.buried.get_or_init(|| buried))
     }
 
-    pub(super) fn buried_by(&self, listed: &[ChunkInfo]) -> Buried {
+    pub(super) fn buried_by(&self, listed: &[ChunkInfo]) -> Result<Buried, RepositoryError> {
         let mut buried = Buried::default();
         for (info, tombstone) in listed.iter().zip(self.in_parallel(listed, |info| self.tombstone(info))) {
             match tombstone {
@@ -41,12 +45,13 @@ impl Repository {
                     }
                 }
                 Err(why) => {
+                    let why = why.about_chunk()?;
                     let name = ChunkName { label: info.label.clone(), id: info.id };
                     self.warnings.chunk("tombstone-unusable", &name, format!("it is ignored: {why}"));
                 }
             }
         }
-        buried
+        Ok(buried)
     }
 
     /// Whether a member may prune, and has not been removed.

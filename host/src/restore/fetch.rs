@@ -110,6 +110,12 @@ impl Fetch<'_, '_> {
     fn range(&self, joined: &Joined<'_>, hands: &mut Hands) {
         let Joined { pack, range, blobs } = joined;
         let fetched = self.reader.repository.store.get(&pack.label, &pack.pack.info.id, Some(range.clone()));
+        if let Err(outage) = &fetched
+            && outage.is_retryable()
+        {
+            // It is not lost because it cannot be reached. What is there already counts for the next try.
+            return self.watch.fail(RestoreError::Repository(outage.clone().into()));
+        }
         // Decrypted where they stand, unless somebody else holds them too.
         let mut bytes = fetched.ok().map(|bytes| bytes.try_into_mut().unwrap_or_else(|shared| shared.as_ref().into()));
         for blob in *blobs {
@@ -138,7 +144,10 @@ impl Fetch<'_, '_> {
                 return self.write(blob, &plaintext, folders);
             }
             Ok(_) => "the blob has another length than the content says".to_owned(),
-            Err(why) => why.to_string(),
+            Err(why) => match why.about_chunk_or_plugin() {
+                Ok(why) => why.to_string(),
+                Err(outage) => return self.watch.fail(RestoreError::Repository(outage)),
+            },
         };
         for destination in &blob.destinations {
             self.lost(blob.place.raw.into(), *destination, &why, hands);

@@ -127,7 +127,7 @@ impl<'a> Planner<'a, '_> {
                 })
             },
             |why| {
-                lost.push(why.to_string());
+                lost.push(why.about_chunk_or_plugin()?.to_string());
                 Ok(())
             },
         );
@@ -366,7 +366,10 @@ impl<'a> Planner<'a, '_> {
     }
 
     fn contents(&mut self, path: &Path, entry: Entry, content: &Content, how: How) -> Result<(), RestoreError> {
-        let leaves = self.reader.leaves(content).map_err(|why| why.to_string());
+        let leaves = match self.reader.leaves(content) {
+            Ok(leaves) => Ok(leaves),
+            Err(why) => Err(why.about_chunk_or_plugin()?.to_string()),
+        };
         let layout = Layout::of(&entry).map_err(|why| why.to_string());
         let (leaves, layout) = match leaves.and_then(|leaves| Ok((leaves, layout?))) {
             Ok(both) => both,
@@ -382,6 +385,7 @@ impl<'a> Planner<'a, '_> {
             let item = match leaf {
                 Ok(item) => item,
                 Err(why) => {
+                    let why = why.about_chunk_or_plugin()?;
                     self.work.batch.files[file].fate.damage();
                     self.problem(path, format!("the rest of this file from byte {offset} is lost: {why}"));
                     break;

@@ -24,7 +24,10 @@ impl From<RepositoryError> for Fault {
 
 /// Damage at this path.
 pub fn at(path: &Path) -> impl Fn(RepositoryError) -> Fault {
-    move |error| Fault::Damaged(path.display().to_string(), Box::new(error))
+    move |error| match error.about_chunk() {
+        Ok(error) => Fault::Damaged(path.display().to_string(), Box::new(error)),
+        Err(outage) => Fault::Failed(outage),
+    }
 }
 
 /// Something that was verified and makes no sense.

@@ -285,9 +285,10 @@ impl<'a> Rewriter<'a> {
         let listing = repository.listing()?;
         let index = repository.load_index(&listing)?;
         // Where its list cannot be read, the index has to do.
-        let originals = repository.relied_on(info, &listing, &index).unwrap_or_default();
+        let originals = repository.relied_on(info, &listing, &index);
+        let originals = originals.or_else(|why| why.about_chunk().map(|_| HashSet::new()))?;
         let lost = self.gone(&index)?;
-        let gone = &repository.buried(&listing).packs | &lost;
+        let gone = &repository.buried(&listing)?.packs | &lost;
         let known = Known { index: index.clone(), gone: &gone, originals: &originals, looked };
         let writer = Writer::new(repository, known, &self.watch.counters, &self.watch.stop)?;
         let before = self.watch.counters.statistics();

@@ -163,6 +163,7 @@ impl<'a, 'r> Trees<'a, 'r> {
     /// Damage at the present path: in a repair it is told, and what is lost is left out.
     fn lost(&mut self, error: RepositoryError, told: &mut Told<'_>) -> Result<(), Fault> {
         let is_repair = matches!(self.change, Change::Repair(_));
+        let error = error.about_chunk()?;
         if !is_repair || error.is_denied() || matches!(error, RepositoryError::Interrupted) {
             return Err(at(&self.path)(error));
         }
@@ -408,13 +409,13 @@ fn contents_state(
 ) -> Result<Result<(), String>, RepositoryError> {
     let leaves = match reader.leaves(content) {
         Ok(leaves) => leaves,
-        Err(why) => return Ok(Err(why.to_string())),
+        Err(why) => return Ok(Err(why.about_chunk()?.to_string())),
     };
     for leaf in leaves {
         let item = match leaf {
             Ok(item) => item,
             Err(why) if why.is_denied() => return Err(why),
-            Err(why) => return Ok(Err(why.to_string())),
+            Err(why) => return Ok(Err(why.about_chunk()?.to_string())),
         };
         let is_there = |location: &Location| {
             let place = &location.record.place;

@@ -52,6 +52,12 @@ impl StoreError {
         matches!(self.kind, StoreErrorKind::Unavailable(_))
     }
 
+    /// Whether the store failed as a whole, so that nothing follows for the chunk that was asked for.
+    pub fn is_outage(&self) -> bool {
+        use StoreErrorKind::{NotInitialised, Plugin, Unavailable};
+        matches!(self.kind, Unavailable(_) | NotInitialised | Plugin)
+    }
+
     /// Whether this is [`StoreErrorKind::NotFound`].
     pub fn is_not_found(&self) -> bool {
         self.kind == StoreErrorKind::NotFound

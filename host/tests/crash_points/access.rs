@@ -163,7 +163,7 @@ fn removing_a_client() {
     let theirs = identity();
     let (world, source, kept) = with_another(&theirs);
     let remove = |repository: &Repository| {
-        let snapshots = load(repository).0;
+        let snapshots = try_load(repository)?.0;
         let last = last_of(repository, "second", &snapshots)?;
         repository.remove_client(&repository.find_client("second")?.tag, last)
     };
@@ -187,7 +187,7 @@ fn giving_another_client_new_keys() {
     let (theirs, fresh) = (identity(), identity());
     let (world, source, kept) = with_another(&theirs);
     let operation = |repository: &Repository, _: &_| {
-        let snapshots = load(repository).0;
+        let snapshots = try_load(repository)?.0;
         let last = last_of(repository, "second", &snapshots)?;
         let access = Access { recipient: &fresh.recipient(), api_token: None };
         repository.rotate_client(&repository.find_client("second")?.tag, last, access).map(drop)
@@ -209,7 +209,7 @@ fn giving_the_own_client_new_keys() {
     let (source, kept) = two_backups(&world);
     let fresh = identity();
     let operation = |repository: &Repository, dirs: &Dirs| {
-        let snapshots = load(repository).0;
+        let snapshots = try_load(repository)?.0;
         let last = last_of(repository, "first", &snapshots)?;
         let access = Access { recipient: &fresh.recipient(), api_token: None };
         let made = repository.rotate_client(&repository.member().tag, last, access)?;

@@ -77,24 +77,28 @@ fn repairing_the_index() {
 #[test]
 fn repairing_snapshots() {
     let world = World::new();
-    let kept = vec![keep(&world.open(), &world.source("whole", &[("w", noise(5, 30_000))]))];
+    // What is left of the damaged ones is stored before them: how their own files are spread over packs is not to matter.
+    let names = ["there 0", "there 1"];
+    let there = |number: u64| noise(40 + number, 3000);
+    let whole = [("w", noise(5, 30_000)), (names[0], there(0)), (names[1], there(1))];
+    let kept = vec![keep(&world.open(), &world.source("whole", &whole))];
     let mut made = Vec::new();
     let mut damaged = Vec::new();
     for number in 0..2 {
-        let files = [("lost", noise(30 + number, 60_000)), ("there", noise(40 + number, 3000))];
+        let files = [("lost", noise(30 + number, 60_000)), (names[number as usize], there(number))];
         let source = world.source(&format!("lossy {number}"), &files);
         damaged.push(backup(&world.open(), &source).id);
         let mut left = tree(&source);
         left.remove(Path::new("lost"));
         made.push((source, left));
     }
-    let lost: Vec<ChunkId> = damaged.iter().map(|id| own_packs(&world.open_fresh(), id)[0]).collect();
+    let lost: Vec<ChunkId> = damaged.iter().flat_map(|id| own_packs(&world.open_fresh(), id)).collect();
     lose_packs(&world, &lost);
     world.open().repair_index(&|_, _| false, false).unwrap();
     made.iter().for_each(|(source, _)| fs::remove_file(source.join("lost")).unwrap());
 
     let operation = |repository: &Repository, _: &_| {
-        let (snapshots, index) = load(repository);
+        let (snapshots, index) = try_load(repository)?;
         let (watch, chosen) = (Watch::default(), snapshots.iter().collect::<Vec<_>>());
         let mut rewriter = Rewriter::new(repository, &snapshots, Task::Repair, &watch)?;
         rewriter.run(&index, &chosen, &mut |_, _, _| (), |info, fate| {

@@ -106,7 +106,7 @@ fn a_copy() {
 /// Rewrites all snapshots without what matches; with what was made of which.
 fn without_odd(repository: &Repository) -> Result<Vec<(ChunkId, ChunkId)>, RepositoryError> {
     let patterns = Patterns::parse(["file *[13579]"]).unwrap();
-    let (snapshots, index) = load(repository);
+    let (snapshots, index) = try_load(repository)?;
     let chosen: Vec<&SnapshotInfo> = snapshots.iter().filter(|info| !info.forgotten).collect();
     let (watch, mut pairs) = (rewrite::Watch::default(), Vec::new());
     let mut rewriter = Rewriter::new(repository, &snapshots, Task::LeaveOut(&patterns), &watch)?;
@@ -182,7 +182,7 @@ fn tags() {
     let ids: HashSet<ChunkId> = kept.iter().map(|kept| kept.id).collect();
     let (old, new) = (vec!["old".to_owned()], vec!["new".to_owned()]);
     let set = |repository: &Repository, tags: &[String]| {
-        for info in load(repository).0.iter().filter(|info| ids.contains(&info.id) && info.tags != tags) {
+        for info in try_load(repository)?.0.iter().filter(|info| ids.contains(&info.id) && info.tags != tags) {
             repository.set_tags(info, tags)?;
         }
         Ok(())

@@ -103,8 +103,66 @@ impl<'t> Trial<'t> {
         }
     }
 
-    /// Records the operation, and goes through all states.
+    /// Records the operation, and goes through all states; then does it while the store cannot be reached for a moment.
     pub fn run(&self) {
+        let before = self.world.store.chunks.lock().unwrap().clone();
+        copy_dir(&self.world.tmp.path().join("first"), &self.world.tmp.path().join("before"));
+        self.run_crashes();
+        self.run_outages(&before);
+    }
+
+    /// Does the operation on a machine that knows the repository, and on one that does not, and lets each of its calls fail once, alone;
+    /// or each of its changes be made while the answer gets lost. It ends with that failure, or it has done all the same what it is for.
+    fn run_outages(&self, before: &Chunks) {
+        let root = self.world.tmp.path();
+        let at = Whereabouts(RefCell::default());
+        let (mut ended, mut done) = (0, 0);
+        for (knows, loses_answer) in [(true, false), (false, false), (true, true)] {
+            for number in (0..).step_by(self.step) {
+                let how = if loses_answer { "is made and fails" } else { "fails" };
+                *at.0.borrow_mut() = format!("{}, call {number} {how}, machine knows: {knows}", self.name);
+                self.set(before);
+                if knows {
+                    copy_dir(&root.join("before"), &root.join("crashed"));
+                }
+                let store = Arc::new(Unreachable::new(self.world.store.clone(), loses_answer));
+                let repository = self.open_through(store.clone(), "crashed");
+                store.fail_after(number);
+                let result = (self.operation)(&repository, &self.dirs("crashed"));
+                drop(repository);
+                let has_failed = store.has_failed();
+                if loses_answer && has_failed && !store.has_failed_to_change() {
+                    fs::remove_dir_all(root.join("crashed")).unwrap();
+                    continue;
+                }
+                match result {
+                    Ok(()) => {
+                        done += 1;
+                        let fresh = self.open_fresh();
+                        self.assert_whole(&fresh, false);
+                        (self.done)(&fresh);
+                    }
+                    Err(failed) => {
+                        let why = if let RepositoryError::RosterUnsure(why) = &failed { why } else { &failed };
+                        let is_outage = matches!(why, RepositoryError::Store(error) if error.is_outage());
+                        assert!(has_failed && is_outage, "{failed}");
+                        ended += 1;
+                    }
+                }
+                self.assert_whole(&self.open_fresh(), true);
+                self.go_on();
+                fs::remove_dir_all(root.join("crashed")).unwrap();
+                if !has_failed {
+                    break;
+                }
+            }
+        }
+        println!("{}: {ended} times it ended, {done} times it was done", self.name);
+        fs::remove_dir_all(root.join("before")).unwrap();
+    }
+
+    /// Records the operation, and goes through all states.
+    fn run_crashes(&self) {
         let (world, root) = (self.world, self.world.tmp.path());
         let copies = root.join("copies");
         let recording = Arc::new(Recording::new(world.store.clone(), root.join("first"), copies.clone()));

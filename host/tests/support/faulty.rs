@@ -138,6 +138,88 @@ impl<F: Fn() + Send + Sync> ChunkStore for Sleepy<F> {
     }
 }
 
+/// A store that cannot be reached for one call. All others pass.
+pub struct Unreachable {
+    inner: Arc<MemoryStore>,
+    /// How many calls come before it.
+    left: AtomicI64,
+    /// Whether a change is made all the same, and only the answer gets lost.
+    loses_answer: bool,
+    /// Whether the call was a change.
+    was_change: AtomicBool,
+}
+
+impl Unreachable {
+    /// It can be reached until it is told otherwise.
+    pub fn new(inner: Arc<MemoryStore>, loses_answer: bool) -> Self {
+        Unreachable { inner, left: AtomicI64::new(-1), loses_answer, was_change: AtomicBool::new(false) }
+    }
+
+    /// After so many more calls, one fails.
+    pub fn fail_after(&self, calls: usize) {
+        self.left.store(calls as i64, Ordering::SeqCst);
+    }
+
+    /// Whether it came to that.
+    pub fn has_failed(&self) -> bool {
+        self.left.load(Ordering::SeqCst) < 0
+    }
+
+    /// Whether a change was reported as failed.
+    pub fn has_failed_to_change(&self) -> bool {
+        self.was_change.load(Ordering::SeqCst)
+    }
+
+    fn call(&self) -> Result<(), StoreError> {
+        match self.left.fetch_sub(1, Ordering::SeqCst) {
+            0 => Err(StoreError::new(StoreErrorKind::Unavailable(None), "the network is down")),
+            _ => Ok(()),
+        }
+    }
+
+    fn change<T>(&self, change: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let Err(failed) = self.call() else { return change() };
+        self.was_change.store(true, Ordering::SeqCst);
+        if self.loses_answer {
+            change()?;
+        }
+        Err(failed)
+    }
+}
+
+impl ChunkStore for Unreachable {
+    fn init(&self) -> Result<(), StoreError> {
+        self.inner.init()
+    }
+    fn open(&self) -> Result<(), StoreError> {
+        self.inner.open()
+    }
+    fn put(&self, label: &Label, id: &ChunkId, bytes: Bytes) -> Result<PutOutcome, StoreError> {
+        self.change(|| self.inner.put(label, id, bytes))
+    }
+    fn get(&self, label: &Label, id: &ChunkId, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        self.call()?;
+        self.inner.get(label, id, range)
+    }
+    fn stat(&self, label: &Label, id: &ChunkId) -> Result<ChunkInfo, StoreError> {
+        self.call()?;
+        self.inner.stat(label, id)
+    }
+    fn list_page(&self, filter: &LabelFilter, after: Option<&str>) -> Result<ListPage, StoreError> {
+        self.call()?;
+        self.inner.list_page(filter, after)
+    }
+    fn remove(&self, label: &Label, id: &ChunkId) -> Result<RemoveOutcome, StoreError> {
+        self.change(|| self.inner.remove(label, id))
+    }
+    fn check(&self) -> Result<Vec<Finding>, StoreError> {
+        self.inner.check()
+    }
+    fn parallelism(&self) -> usize {
+        1
+    }
+}
+
 /// Time passes: everything in the store was stored so much earlier.
 pub fn pass(store: &MemoryStore, time: Duration) {
     for (_, stored) in store.chunks.lock().unwrap().values_mut() {

@@ -67,6 +67,11 @@ pub fn backup(repository: &Repository, path: &Path) -> Outcome {
 
 /// All snapshots and the index.
 pub fn load(repository: &Repository) -> (Vec<SnapshotInfo>, Index) {
-    let listing = repository.listing().unwrap();
-    (repository.snapshots(&listing).unwrap(), repository.load_index(&listing).unwrap())
+    try_load(repository).unwrap()
+}
+
+/// All snapshots and the index.
+pub fn try_load(repository: &Repository) -> Result<(Vec<SnapshotInfo>, Index), RepositoryError> {
+    let listing = repository.listing()?;
+    Ok((repository.snapshots(&listing)?, repository.load_index(&listing)?))
 }

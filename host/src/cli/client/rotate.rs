@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::super::credential::new::NewArguments;
+use super::super::credential::new::{NewArguments, show_first};
 use super::super::output::{Output, complain};
 use super::super::{Failure, Global, exit};
 use super::{accepted, add, last, name};
@@ -38,6 +38,9 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     let snapshots = repository.snapshots(&repository.listing()?)?;
     let last = last(&repository, member, &snapshots, arguments.last.as_deref())?;
     let (new, made) = arguments.new.make(&repository, &member.name, |new| {
+        if member.tag == repository.client.tag {
+            show_first(new.generated.as_ref(), output)?;
+        }
         let access = Access { recipient: &new.recipient, api_token: new.held() };
         Ok(repository.rotate_client(&member.tag, last, access)?)
     })?;

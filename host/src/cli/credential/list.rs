@@ -45,6 +45,7 @@ fn document(credential: &Listed) -> Value {
         "size": credential.size,
         "stored": credential.stored.map(|time| Time::from(time).to_rfc3339()),
         "in_use": credential.in_use,
+        "holds_root_key": credential.in_use.then_some(credential.holds_root_key),
         "opens": opened.is_some(),
         "client": opened.and_then(|opened| opened.client.as_ref()),
         "has_token": opened.map(|opened| opened.has_token),
@@ -57,6 +58,7 @@ fn line(credential: &Listed) -> String {
     let mut words = Vec::new();
     if credential.in_use {
         words.push("in use".to_owned());
+        words.extend(credential.holds_root_key.then(|| "with the root key".into()));
     }
     if let Some(opened) = &credential.opened {
         words.extend(opened.client.as_ref().map(|name| format!("client {}", printable(name.as_bytes()))));

@@ -6,13 +6,14 @@ pub mod new;
 mod passwd;
 mod remember;
 mod remove;
+mod sheet;
 
 use clap::{Args, Subcommand};
 
 use super::output::Output;
 use super::{Failure, Global};
 
-/// List, add, change, remember and remove what opens the repository.
+/// List, add, change, remember and remove what opens the repository, and print its recovery sheet.
 ///
 /// A credential is opened by a passphrase or an identity, and holds the key of one client. With obnam-server it can hold a
 /// token too, so that the passphrase on a laptop lets it back up and no more, and the identity in the safe does everything.
@@ -30,6 +31,7 @@ enum What {
     Remember(remember::Arguments),
     Forget(remember::ForgetArguments),
     Remove(remove::Arguments),
+    Sheet(sheet::Arguments),
 }
 
 pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
@@ -40,5 +42,6 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         What::Remember(arguments) => remember::run(global, arguments, output),
         What::Forget(_) => remember::forget(global, output),
         What::Remove(arguments) => remove::run(global, arguments, output),
+        What::Sheet(_) => sheet::run(global, output),
     }
 }

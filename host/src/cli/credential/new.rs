@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::super::Failure;
-use super::super::output::printable;
+use super::super::output::{Output, complain, printable};
 use super::remove::time;
 use crate::credential::passphrase::PassphraseError;
 use crate::credential::{PublicKey, Recipient, identity, passphrase};
-use crate::repository::Repository;
+use crate::repository::{Repository, RepositoryError};
 use crate::store::{MadeToken, TokenWish, Tokens};
 
 /// What a new credential is for. Where nothing of it is given, a passphrase from the environment or the terminal.
@@ -67,7 +67,10 @@ impl NewArguments {
         let mut new = self.new_secret()?;
         let stored = self.token(repository, client).and_then(|token| {
             new.token = token;
-            store(&new).inspect_err(|_| {
+            store(&new).inspect_err(|error| {
+                if is_unsure(error) {
+                    return;
+                }
                 if let (Some(token), Some(tokens), true) =
                     (&new.token, repository.store.tokens(), self.preset.is_some())
                 {
@@ -76,11 +79,15 @@ impl NewArguments {
                 }
             })
         });
-        let stored = stored.inspect_err(|_| {
-            if let Some(path) = &new.made_file {
+        let stored = stored.inspect_err(|error| match (&new.made_file, &new.generated) {
+            (_, Some(passphrase)) if is_unsure(error) => {
+                complain(format_args!("passphrase of the new credential, if that was stored: {}", passphrase.as_str()));
+            }
+            (Some(path), _) if !is_unsure(error) => {
                 // It opens nothing.
                 let _ = std::fs::remove_file(path);
             }
+            _ => {}
         })?;
         Ok((new, stored))
     }
@@ -98,7 +105,7 @@ impl NewArguments {
             let made_file = is_new.then(|| path.clone());
             return Ok(New { made_file, ..new(Recipient::Identity(identity.to_public())) });
         }
-        let (passphrase, generated) = new_passphrase(self.generate_passphrase)?;
+        let (passphrase, generated) = new_passphrase(self.generate_passphrase, NO_SOURCE)?;
         Ok(New { generated, ..new(Recipient::Passphrase(passphrase)) })
     }
 
@@ -172,14 +179,33 @@ impl New {
     }
 }
 
+/// Whether what was made may be needed although storing it has failed.
+fn is_unsure(error: &Failure) -> bool {
+    matches!(error, Failure::Repository(RepositoryError::RosterUnsure(_)))
+}
+
+/// Shows a passphrase that was made just now, before the old one opens nothing any more: whatever happens then, somebody has seen it.
+pub fn show_first(generated: Option<&Zeroizing<String>>, output: &mut Output) -> Result<(), Failure> {
+    let Some(passphrase) = generated else { return Ok(()) };
+    if output.json {
+        complain(format_args!("new passphrase: {}", passphrase.as_str()));
+        return Ok(());
+    }
+    output.line(format!("new passphrase, which counts once this is done: {}", passphrase.as_str()))?;
+    output.flush()
+}
+
 /// A new passphrase, from the environment or the terminal, or made now; in that case it is there twice, to be shown.
-pub fn new_passphrase(generate: bool) -> Result<(Zeroizing<String>, Option<Zeroizing<String>>), Failure> {
+pub fn new_passphrase(
+    generate: bool,
+    no_source: &str,
+) -> Result<(Zeroizing<String>, Option<Zeroizing<String>>), Failure> {
     let chosen = match generate {
         true => None,
         false => match passphrase::new_from_environment()? {
             Some(passphrase) => Some(passphrase),
             None => passphrase::prompt_new().map_err(|error| match error {
-                PassphraseError::NoSource => Failure::Input(NO_SOURCE.into()),
+                PassphraseError::NoSource => Failure::Input(no_source.into()),
                 error => error.into(),
             })?,
         },

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::super::output::{Output, complain};
 use super::super::settings::Origin;
 use super::super::{Failure, Global, exit};
-use super::new::new_passphrase;
+use super::new::{new_passphrase, show_first};
 use super::remove::time;
 use crate::chunk::ChunkId;
 use crate::config::keep;
@@ -28,6 +28,9 @@ pub struct Arguments {
     generate_passphrase: bool,
 }
 
+const NO_SOURCE: &str = "nothing says what the new passphrase is: run obnam on a terminal to be asked, or set OBNAM_NEW_PASSPHRASE, \
+    OBNAM_NEW_PASSPHRASE_FILE or OBNAM_NEW_PASSPHRASE_COMMAND, or give --generate-passphrase";
+
 pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Result<u8, Failure> {
     let (repository, secret) = global.repository_and_secret()?;
     if secret.kind() != Kind::Passphrase {
@@ -36,7 +39,8 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
                 .into(),
         ));
     }
-    let (passphrase, generated) = new_passphrase(arguments.generate_passphrase)?;
+    let (passphrase, generated) = new_passphrase(arguments.generate_passphrase, NO_SOURCE)?;
+    show_first(generated.as_ref(), output)?;
     let (old, new) = (repository.credential, repository.copy_credential(&Secret::Passphrase(passphrase))?);
     Pin::replace(&Dirs::from_environment()?, &repository.location, Kind::Passphrase, &new)?;
     let file = global.config_file().filter(|file| file.exists());
@@ -72,9 +76,6 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         output.document("ok", &warnings, result)?;
     } else {
         output.line(format!("the new passphrase opens credential {new}, in the place of {old}"))?;
-        if let Some(passphrase) = &generated {
-            output.line(format!("  passphrase  {}", passphrase.as_str()))?;
-        }
         if let Some(file) = file.filter(|_| changed) {
             output.line(format!("  named in    {}", file.display()))?;
         }

@@ -37,7 +37,8 @@ impl Look {
         let reader = BlobReader::new(repository, &index);
         let mut walk = Walk { reader: &reader, index: &index, watch, seen: HashSet::new(), packs: HashSet::new() };
         for info in snapshots {
-            let references = repository.references(info).unwrap_or_default();
+            let references = repository.references(info);
+            let references = references.or_else(|why| why.about_chunk().map(|_| Vec::new()))?;
             if references.iter().any(|reference| missing.contains(&reference.pack)) {
                 with_deep_stack(|| walk.directory(&info.snapshot.root, 0))??;
             }
@@ -71,29 +72,33 @@ impl Walk<'_> {
         if depth > MAX_DEPTH || !self.seen.insert(crate::format::to_cbor(content)) {
             return Ok(());
         }
-        self.content(content);
+        self.content(content)?;
         let mut entries: Vec<(EntryType, Content)> = Vec::new();
         let take = |entry: Entry| {
             entries.extend(entry.content.map(|content| (entry.kind, content)));
             Ok(())
         };
-        let _ = self.reader.for_each_entry(content, take, |_| Ok(()));
+        self.reader.for_each_entry(content, take, |why| why.about_chunk().map(drop))?;
         for (kind, content) in entries {
             match kind {
                 EntryType::Directory => self.directory(&content, depth + 1)?,
-                _ => self.content(&content),
+                _ => self.content(&content)?,
             }
         }
         Ok(())
     }
 
-    fn content(&mut self, content: &Content) {
+    fn content(&mut self, content: &Content) -> Result<(), RepositoryError> {
         let mut lists = Vec::new();
-        let _ = self.reader.for_each_list(content, |id, _| lists.push(*id));
+        let read = self.reader.for_each_list(content, |id, _| lists.push(*id));
         lists.iter().for_each(|id| self.keep(id));
-        let Ok(leaves) = self.reader.leaves(content) else { return };
-        for item in leaves.map_while(Result::ok) {
-            self.keep(&item.id);
+        let leaves = read.and_then(|()| self.reader.leaves(content));
+        for item in leaves.into_iter().flatten() {
+            match item {
+                Ok(item) => self.keep(&item.id),
+                Err(why) => drop(why.about_chunk()?),
+            }
         }
+        Ok(())
     }
 }

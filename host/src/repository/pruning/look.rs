@@ -85,8 +85,8 @@ impl Look {
             moves: Vec::new(),
             pieces: HashSet::new(),
             marked: HashSet::new(),
-            tombstones: tombstones(repository, &listing),
-            superseded: repository.buried(&listing).indexes.clone(),
+            tombstones: tombstones(repository, &listing)?,
+            superseded: repository.buried(&listing)?.indexes.clone(),
             given_up: Vec::new(),
             listing,
         };
@@ -106,7 +106,10 @@ impl Look {
                 match noted {
                     Ok(()) => look.snapshots += 1,
                     Err(_) if is_given_up(options, &info.id) => {}
-                    Err(why) => return Err(RepositoryError::Unprunable { snapshot: info.id, why: why.to_string() }),
+                    Err(why) => {
+                        let why = why.about_chunk()?.to_string();
+                        return Err(RepositoryError::Unprunable { snapshot: info.id, why });
+                    }
                 }
                 watch.snapshots.add(1);
             }
@@ -229,12 +232,16 @@ fn all_keys(repository: &Repository) -> Result<(), RepositoryError> {
     Ok(())
 }
 
-fn tombstones(repository: &Repository, listing: &Listing) -> Vec<Known> {
+fn tombstones(repository: &Repository, listing: &Listing) -> Result<Vec<Known>, RepositoryError> {
+    let mut usable = Vec::new();
     let read = repository.in_parallel(&listing.tombstones, |info| repository.tombstone(info));
-    let usable = listing.tombstones.iter().zip(read);
-    usable
-        .filter_map(|(info, read)| read.ok().map(|(signer, tombstone)| Known { info: info.clone(), signer, tombstone }))
-        .collect()
+    for (info, read) in listing.tombstones.iter().zip(read) {
+        match read {
+            Ok((signer, tombstone)) => usable.push(Known { info: info.clone(), signer, tombstone }),
+            Err(why) => drop(why.about_chunk()?),
+        }
+    }
+    Ok(usable)
 }
 
 fn is_given_up(options: &Options, id: &ChunkId) -> bool {
@@ -286,7 +293,10 @@ fn snapshots(
                 if !matches!(why, FormatError::TooNew(_) | FormatError::Cbor(_)) => {}
             // Somebody has forgotten it meanwhile.
             Err(RepositoryError::Store(error)) if error.kind == StoreErrorKind::NotFound => {}
-            Err(why) => return Err(RepositoryError::Unprunable { snapshot: info.id, why: why.to_string() }),
+            Err(why) => {
+                let why = why.about_chunk()?.to_string();
+                return Err(RepositoryError::Unprunable { snapshot: info.id, why });
+            }
         }
     }
     Ok((snapshots.into_iter().filter(|info| !info.forgotten).collect(), given_up))

@@ -6,6 +6,7 @@ use obnam::format::roster::Role;
 use obnam::repository::Repository;
 
 use super::*;
+use crate::mending::{damage, lose_packs, own_packs};
 use crate::trial::Trial;
 
 /// Backups of which many are forgotten, each with a record and an index chunk of its own, if these are `many`: so many that prune
@@ -116,4 +117,38 @@ fn removing_marked_packs() {
     let next = garbage_again(&world);
     let name = "removing marked packs";
     Trial { kept, step: 15, changes: 25, ..Trial::new(name, &world, &next, &pruning) }.run();
+}
+
+/// What is left of a snapshot whose packs are lost in part stays, whatever happens while its trees are read.
+#[test]
+fn pruning_where_packs_are_missing() {
+    let world = World::new();
+    let kept = with_garbage(&world, 0);
+    let lossy = world.source("lossy", &[("one", noise(30, 60_000)), ("two", noise(40, 30_000))]);
+    let damaged = backup(&world.open(), &lossy);
+    let own = own_packs(&world.open_fresh(), &damaged.id);
+    assert!(own.len() > 2);
+    lose_packs(&world, &own[..1]);
+    let what_is_left = |repository: &Repository| {
+        let restored = restore_root(repository, &load(repository).1, &damaged.snapshot.root);
+        assert!(!restored.problems.is_empty());
+        ["one", "two"].map(|name| fs::read(restored.at(&lossy).join(name)).unwrap())
+    };
+    let before = what_is_left(&world.open_fresh());
+    // Zeros stand for what is lost.
+    let zeros = |contents: &[Vec<u8>; 2]| contents.concat().iter().filter(|byte| **byte == 0).count();
+    assert!(zeros(&before) < 40_000);
+    let done = |repository: &Repository| {
+        let now = what_is_left(repository);
+        assert!(now == before, "{} bytes are lost, {} were before", zeros(&now), zeros(&before));
+    };
+    let next = garbage_again(&world);
+    let trial = Trial::new("pruning where packs are missing", &world, &next, &pruning);
+    let (left, doomed) = (damage(&world), vec![damaged.id]);
+    // In the end the index does not name any more what is lost.
+    let again = |repository: &Repository, dirs: &_| {
+        pruning(repository, dirs).unwrap();
+        repository.repair_index(&|_, _| false, false).unwrap();
+    };
+    Trial { kept, left, doomed, again: Some(&again), done: &done, changes: 5, step: 3, ..trial }.run();
 }

@@ -11,6 +11,7 @@ use obnam::check::{self, Options, Part, Severity, Watch};
 use obnam::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
 use obnam::repository::RepositoryError;
 use obnam::repository::open::open;
+use obnam::restore::{self, RestoreError};
 use obnam::store::memory::MemoryStore;
 use obnam::store::{ChunkStore, Finding, ListPage, PutOutcome, RemoveOutcome, StoreError, StoreErrorKind};
 use support::*;
@@ -94,4 +95,49 @@ fn a_store_that_cannot_be_reached_is_no_damage() {
     }
     // Nothing is remembered as bad because of that.
     assert!(check(&world.open(), true).findings.is_empty());
+}
+
+/// A restore that loses the store on its way ends with that; the next one goes on, and nothing was called lost.
+#[test]
+fn a_restore_goes_on_after_an_outage() {
+    let world = World::new();
+    let files: Vec<(String, Vec<u8>)> =
+        (0..40).map(|number| (format!("file {number}"), noise(number, 2000 * (number as usize % 9)))).collect();
+    let files: Vec<(&str, Vec<u8>)> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    let source = world.source("s", &files);
+    let id = backup(&world.open(), &source).id;
+    let before = tree(&source);
+    let (mut ended, mut was_done) = (0, 0);
+    for calls in (0..).step_by(3) {
+        let store = Arc::new(Unreachable::new(world.store.clone(), Outage::Calls(2)));
+        let repository = open(world.place_of(store.clone(), "first"), &world.secret, None).unwrap();
+        let (snapshots, index) = load(&repository);
+        let root = &snapshots.iter().find(|info| info.id == id).unwrap().snapshot.root;
+        let tmp = tempfile::tempdir().unwrap();
+        let options = restore::Options::new(tmp.path().join("target"));
+        let restored = || {
+            let watch = restore::Watch::default();
+            let result = restore::run(&repository, &index, &source_of(root), &options, &watch);
+            let lost = watch.problems.all().into_iter().filter(|problem| problem.message.contains("lost"));
+            assert_eq!(lost.collect::<Vec<_>>(), [], "after {calls} calls");
+            result
+        };
+        store.fail_after(calls);
+        let first = restored();
+        let has_failed = store.has_failed();
+        match first {
+            Ok(_) => was_done += 1,
+            Err(RestoreError::Repository(RepositoryError::Store(why))) if why.is_outage() && has_failed => {
+                ended += 1;
+                restored().unwrap();
+            }
+            Err(other) => panic!("after {calls} calls: {other}"),
+        }
+        let now = tree(&tmp.path().join("target").join(source.strip_prefix("/").unwrap()));
+        assert!(now == before, "another tree after {calls} calls");
+        if !has_failed {
+            break;
+        }
+    }
+    assert!(ended > 3 && was_done > 0, "{ended} ended, {was_done} done");
 }

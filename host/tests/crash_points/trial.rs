@@ -111,27 +111,26 @@ impl<'t> Trial<'t> {
         self.run_outages(&before);
     }
 
-    /// Does the operation on a machine that knows the repository, and on one that does not, and lets each of its calls fail once, alone;
-    /// or each of its changes be made while the answer gets lost. It ends with that failure, or it has done all the same what it is for.
+    /// Does the operation on a machine that knows the repository, and on one that does not, while each of its calls fails once, or some in a
+    /// row, or its change is made and the answer gets lost. It ends with that failure, or it has done all the same what it is for.
     fn run_outages(&self, before: &Chunks) {
         let root = self.world.tmp.path();
         let at = Whereabouts(RefCell::default());
         let (mut ended, mut done) = (0, 0);
-        for (knows, loses_answer) in [(true, false), (false, false), (true, true)] {
+        for (knows, outage) in [(true, Outage::Calls(1)), (false, Outage::Calls(2)), (true, Outage::Answer)] {
             for number in (0..).step_by(self.step) {
-                let how = if loses_answer { "is made and fails" } else { "fails" };
-                *at.0.borrow_mut() = format!("{}, call {number} {how}, machine knows: {knows}", self.name);
+                *at.0.borrow_mut() = format!("{}, {outage:?} from call {number}, machine knows: {knows}", self.name);
                 self.set(before);
                 if knows {
                     copy_dir(&root.join("before"), &root.join("crashed"));
                 }
-                let store = Arc::new(Unreachable::new(self.world.store.clone(), loses_answer));
+                let store = Arc::new(Unreachable::new(self.world.store.clone(), outage));
                 let repository = self.open_through(store.clone(), "crashed");
                 store.fail_after(number);
                 let result = (self.operation)(&repository, &self.dirs("crashed"));
                 drop(repository);
                 let has_failed = store.has_failed();
-                if loses_answer && has_failed && !store.has_failed_to_change() {
+                if outage == Outage::Answer && has_failed && !store.has_failed_to_change() {
                     fs::remove_dir_all(root.join("crashed")).unwrap();
                     continue;
                 }

@@ -138,31 +138,41 @@ impl<F: Fn() + Send + Sync> ChunkStore for Sleepy<F> {
     }
 }
 
-/// A store that cannot be reached for one call. All others pass.
+/// How a store fails for a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// It cannot be reached for so many calls.
+    Calls(i64),
+    /// A change is made, and its answer gets lost; or a call to read fails.
+    Answer,
+}
+
+/// A store that cannot be reached for a moment. All calls before and after it pass.
 pub struct Unreachable {
     inner: Arc<MemoryStore>,
+    outage: Outage,
     /// How many calls come before it.
     left: AtomicI64,
-    /// Whether a change is made all the same, and only the answer gets lost.
-    loses_answer: bool,
-    /// Whether the call was a change.
+    has_failed: AtomicBool,
+    /// Whether a change has failed.
     was_change: AtomicBool,
 }
 
 impl Unreachable {
     /// It can be reached until it is told otherwise.
-    pub fn new(inner: Arc<MemoryStore>, loses_answer: bool) -> Self {
-        Unreachable { inner, left: AtomicI64::new(-1), loses_answer, was_change: AtomicBool::new(false) }
+    pub fn new(inner: Arc<MemoryStore>, outage: Outage) -> Self {
+        let left = AtomicI64::new(i64::MAX);
+        Unreachable { inner, outage, left, has_failed: AtomicBool::new(false), was_change: AtomicBool::new(false) }
     }
 
-    /// After so many more calls, one fails.
+    /// It comes after so many more calls.
     pub fn fail_after(&self, calls: usize) {
         self.left.store(calls as i64, Ordering::SeqCst);
     }
 
     /// Whether it came to that.
     pub fn has_failed(&self) -> bool {
-        self.left.load(Ordering::SeqCst) < 0
+        self.has_failed.load(Ordering::SeqCst)
     }
 
     /// Whether a change was reported as failed.
@@ -171,16 +181,18 @@ impl Unreachable {
     }
 
     fn call(&self) -> Result<(), StoreError> {
-        match self.left.fetch_sub(1, Ordering::SeqCst) {
-            0 => Err(StoreError::new(StoreErrorKind::Unavailable(None), "the network is down")),
-            _ => Ok(()),
+        let calls = if let Outage::Calls(calls) = self.outage { calls } else { 1 };
+        if !(1 - calls..=0).contains(&self.left.fetch_sub(1, Ordering::SeqCst)) {
+            return Ok(());
         }
+        self.has_failed.store(true, Ordering::SeqCst);
+        Err(StoreError::new(StoreErrorKind::Unavailable(None), "the network is down"))
     }
 
     fn change<T>(&self, change: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
         let Err(failed) = self.call() else { return change() };
         self.was_change.store(true, Ordering::SeqCst);
-        if self.loses_answer {
+        if self.outage == Outage::Answer {
             change()?;
         }
         Err(failed)

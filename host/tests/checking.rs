@@ -9,7 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use obnam::check::{self, Options, Part, Severity, Watch};
 use obnam::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
+use obnam::format::roster::Role;
 use obnam::repository::RepositoryError;
+use obnam::repository::clients::Access;
 use obnam::repository::open::open;
 use obnam::restore::{self, RestoreError};
 use obnam::store::memory::MemoryStore;
@@ -140,4 +142,36 @@ fn a_restore_goes_on_after_an_outage() {
         }
     }
     assert!(ended > 3 && was_done > 0, "{ended} ended, {was_done} done");
+}
+
+/// A repository opens as it is, or not at all: no older roster and no other credential takes the place of one that cannot be reached.
+#[test]
+fn an_outage_while_a_repository_is_opened() {
+    let world = World::new();
+    let other = world.party("other");
+    world.admit(vec![(&other, vec![Role::Writer, Role::Reader], None)]);
+    let access = Access { recipient: &world.secret.recipient(), api_token: None };
+    world.open().add_client("third", &[Role::Writer], access).unwrap();
+    let expected = world.open_fresh();
+    let (mut ended, mut opened) = (0, 0);
+    for calls in 0.. {
+        let store = Arc::new(Unreachable::new(world.store.clone(), Outage::Calls(1)));
+        store.fail_after(calls);
+        let place = world.place_of(store.clone(), &format!("machine {calls}"));
+        match open(place, &world.secret, Some(world.made.repository)) {
+            Ok(repository) => {
+                opened += 1;
+                assert_eq!(repository.roster.epoch, expected.roster.epoch, "after {calls} calls");
+                assert_eq!(repository.credential, expected.credential, "after {calls} calls");
+                let warnings = repository.warnings.all();
+                assert!(warnings.is_empty(), "after {calls} calls: {warnings:#?}");
+            }
+            Err(RepositoryError::Store(why)) if why.is_outage() && store.has_failed() => ended += 1,
+            Err(other) => panic!("after {calls} calls: {other}"),
+        }
+        if !store.has_failed() {
+            break;
+        }
+    }
+    assert!(ended > 5 && opened > 0, "{ended} ended, {opened} opened");
 }

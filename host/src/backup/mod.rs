@@ -253,7 +253,7 @@ fn attempt(repository: &Repository, options: &Options, watch: &Watch) -> Result<
     if outcome.is_some() {
         let Shared { state, writer, .. } = shared;
         state.finish();
-        writer.session.end();
+        writer.session.end(repository);
     }
     Ok(outcome)
 }

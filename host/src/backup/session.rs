@@ -336,9 +336,13 @@ impl Session {
         Ok(needed.into_values().collect())
     }
 
-    /// The backup has ended well.
-    pub fn end(self) {
+    /// The backup has ended well. What its index chunks say need not be read from them again on this machine.
+    pub fn end(self, repository: &Repository) {
         self.pending.into_inner().expect("no panic while the lock is held").journal.clear();
+        let made = self.made.into_inner().expect("no panic while the lock is held").runs;
+        if let Err(error) = IndexCache::new(repository.cache_dir()).and_then(|cache| cache.adopt(&made)) {
+            tracing::info!("the next command reads the new index chunks again: {error}");
+        }
     }
 }
 

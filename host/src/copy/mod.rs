@@ -276,7 +276,7 @@ impl<'a> Copier<'a> {
             rewritten: None,
         })?;
         let outcome = committed.ok_or(Fault::Again)?;
-        writer.session.end();
+        writer.session.end(self.target);
         Ok(outcome.id)
     }
 

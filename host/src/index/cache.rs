@@ -61,6 +61,15 @@ impl IndexCache {
         Ok(())
     }
 
+    /// Takes over runs that were made in another directory of this file system.
+    pub fn adopt(&self, runs: &[Arc<Run>]) -> Result<(), RunError> {
+        for run in runs {
+            let name = run.path().file_name().ok_or(RunError::Damaged)?;
+            std::fs::rename(run.path(), self.directory.join(name))?;
+        }
+        Ok(())
+    }
+
     /// Adds segments, merged with the smaller ones of the runs.
     pub fn add(&self, mut runs: Vec<Arc<Run>>, segments: Vec<Segment>) -> Result<Vec<Arc<Run>>, RunError> {
         if segments.is_empty() {
@@ -110,6 +119,9 @@ mod tests {
         assert_eq!(runs.len(), 1, "small runs are merged");
         let mut listed: HashSet<_> = (0..6).map(|number| ChunkId::from_bytes([number; 32])).collect();
         assert_eq!(cache.load(&listed).expect("loads")[0].covered().count(), 5);
+        let elsewhere = IndexCache::new(&root.path().join("elsewhere")).expect("opens");
+        cache.adopt(&elsewhere.add(vec![], vec![segment(5)]).expect("adds")).expect("adopts");
+        assert_eq!(cache.load(&listed).expect("loads").iter().flat_map(|run| run.covered()).count(), 6);
         listed.remove(&ChunkId::from_bytes([3; 32]));
         assert!(cache.load(&listed).expect("loads").is_empty());
         assert_eq!(std::fs::read_dir(root.path().join("index")).expect("reads").count(), 0);

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::metadata::Listing;
-use super::{ChunkName, Repository, RepositoryError};
-use crate::chunk::{ChunkId, ChunkInfo};
+use super::{ChunkName, Repository, RepositoryError, family};
+use crate::chunk::{ChunkId, ChunkInfo, LabelFilter};
 use crate::format::roster::Role;
 use crate::format::signed::Context;
 use crate::format::tombstone::{Forgotten, Tombstone};
@@ -52,6 +52,12 @@ impl Repository {
             }
         }
         Ok(buried)
+    }
+
+    /// The packs that valid tombstones name, those that are in the store now.
+    pub fn tombstoned(&self) -> Result<HashSet<ChunkId>, RepositoryError> {
+        let listed = self.store.list(&LabelFilter::Exactly(family("tombstone")))?;
+        Ok(self.buried_by(&listed)?.packs)
     }
 
     /// Whether a member may prune, and has not been removed.

@@ -346,7 +346,7 @@ impl<'a> Rewriter<'a> {
             rewritten: Some(rewritten.clone()),
         })?;
         let id = committed.ok_or(Fault::Again)?.id;
-        writer.session.end();
+        writer.session.end(self.repository);
         self.made.push((id, root, rewritten.snapshot));
         Ok(Fate::Rewritten { id, numbers, left_out: made.left_out })
     }

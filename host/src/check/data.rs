@@ -14,7 +14,7 @@ use crate::format::pack::{BlobOpener, BlobPlace, read_directory};
 use crate::index::{Index, IndexedPack};
 use crate::repository::blobs::{open_header, pack_label};
 use crate::repository::{ChunkName, RepositoryError};
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 
 impl Check<'_> {
     /// Reads the chunks that are no packs, but for those that came from the store just now: of what this machine has a copy of, the
@@ -57,8 +57,9 @@ impl Check<'_> {
                         let is_good = self.chunk(name, index, counts, &mut opener);
                         let mut verified = self.verified.lock().expect("no panic while the lock is held");
                         match is_good {
-                            Ok(true) => verified.note(name.id, SystemTime::now()),
-                            Ok(false) => verified.note_bad(name.id, SystemTime::now()),
+                            Ok(Some(true)) => verified.note(name.id, SystemTime::now()),
+                            Ok(Some(false)) => verified.note_bad(name.id, SystemTime::now()),
+                            Ok(None) => {}
                             Err(why) => drop(failed.set(why)),
                         }
                     }
@@ -72,20 +73,25 @@ impl Check<'_> {
         }
     }
 
-    /// Reads one chunk. Whether it is good; an error where the store fails as a whole, which says nothing about the chunk.
+    /// Reads one chunk. Whether it is good, or none where it was not read; an error where the store fails as a whole, which says nothing about
+    /// the chunk.
     fn chunk(
         &self,
         name: &ChunkName,
         index: &Index,
         counts: &HashMap<ChunkName, usize>,
         opener: &mut BlobOpener,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<bool>, StoreError> {
         let is_pack = is_pack(name);
         let expected = counts.get(name).copied().unwrap_or(0);
         let indexed = expected > 0;
         let bytes = match self.repository.store.get(&name.label, &name.id, None) {
             Ok(bytes) => bytes,
             Err(error) if error.is_outage() => return Err(error),
+            Err(error) if error.kind == StoreErrorKind::Archived => {
+                self.report(Severity::Warning, "chunk-archived", Some(name), format!("it was not read: {error}"));
+                return Ok(None);
+            }
             Err(error) => {
                 // What is left of it may still open, blob by blob. What the index does not name nobody relies on: neither a pack that it
                 // does not know, nor blobs between others that were dropped from it because they are damaged.
@@ -100,13 +106,13 @@ impl Check<'_> {
                 };
                 let severity = if is_pack && (was_repaired || !indexed) { Severity::Warning } else { Severity::Error };
                 self.report(severity, "chunk-damaged", Some(name), format!("{error}{rest}"));
-                return Ok(false);
+                return Ok(Some(false));
             }
         };
         self.watch.chunks.add(1);
         self.watch.bytes.add(bytes.len() as u64);
         if !is_pack || !self.repository.can_read() {
-            return Ok(true);
+            return Ok(Some(true));
         }
         let bad =
             || self.bad_places.lock().expect("no panic while the lock is held").iter().any(|place| place.0 == *name);
@@ -117,7 +123,7 @@ impl Check<'_> {
                     format!("the index names {wrong} blobs in it that are not there: a damaged or forged index chunk");
                 self.report(Severity::Warning, "index-wrong", Some(name), message);
             }
-            Ok(_) => return Ok(!bad()),
+            Ok(_) => return Ok(Some(!bad())),
             Err(why) => {
                 let severity = if indexed { Severity::Error } else { Severity::Warning };
                 self.report(
@@ -131,7 +137,7 @@ impl Check<'_> {
                 }
             }
         }
-        Ok(false)
+        Ok(Some(false))
     }
 
     /// Verifies all blobs of a pack. Returns where they stand.

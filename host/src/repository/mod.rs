@@ -294,19 +294,23 @@ impl RepositoryError {
         matches!(self, RepositoryError::Store(error) if error.kind == StoreErrorKind::Corrupt)
     }
 
-    /// The error again, unless the store failed as a whole: then nothing follows for what was to be read, and whatever is being
-    /// done has to end.
+    /// The error again, unless the store failed as a whole, or has the chunk in cold storage: then nothing follows for what was to be read,
+    /// and whatever is being done has to end.
     pub fn about_chunk(self) -> Result<Self, Self> {
         match &self {
-            RepositoryError::Store(error) if error.is_outage() => Err(self),
+            RepositoryError::Store(error) if error.is_outage() || error.kind == StoreErrorKind::Archived => Err(self),
             _ => Ok(self),
         }
     }
 
-    /// The same, but what a plugin fails at counts as damage: what others can be read of a repository is to be had, whatever the plugin does.
+    /// The same, but for restoring: what a plugin fails at, and what is in cold storage, keeps nobody from all the rest.
     pub fn about_chunk_or_plugin(self) -> Result<Self, Self> {
         match &self {
-            RepositoryError::Store(error) if error.kind == StoreErrorKind::Plugin => Ok(self),
+            RepositoryError::Store(error)
+                if matches!(error.kind, StoreErrorKind::Plugin | StoreErrorKind::Archived) =>
+            {
+                Ok(self)
+            }
             _ => self.about_chunk(),
         }
     }

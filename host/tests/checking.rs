@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,11 +11,11 @@ use bytes::Bytes;
 use obnam::check::{self, Options, Part, Severity, Watch};
 use obnam::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
 use obnam::format::roster::Role;
-use obnam::repository::RepositoryError;
 use obnam::repository::clients::Access;
 use obnam::repository::open::open;
+use obnam::repository::{ChunkName, Repository, RepositoryError};
 use obnam::restore::{self, RestoreError};
-use obnam::store::memory::MemoryStore;
+use obnam::store::memory::{Chunks, MemoryStore};
 use obnam::store::{ChunkStore, Finding, ListPage, PutOutcome, RemoveOutcome, StoreError, StoreErrorKind};
 use support::*;
 
@@ -36,11 +37,50 @@ fn what_this_machine_has_a_copy_of_is_read_from_the_store() {
         let report = check::run(&repository, &options, &Watch::default()).unwrap();
         let expected = (Severity::Error, "chunk-damaged", format!("{label}/{id}"));
         assert_eq!(findings(&report), [expected], "{options:?}: {:#?}", report.findings);
-        assert!(report.findings.first().unwrap().next.as_ref().unwrap().starts_with("obnam backup"));
+        assert!(report.findings.first().unwrap().next.as_ref().unwrap().starts_with("obnam repair index"));
     }
-    // One that has no copy finds it too.
+    // One that has no copy finds it too, and cannot mend it.
     let report = check(&world.open_fresh(), false);
     assert!(report.errors() > 0, "{:#?}", report.findings);
+    let repair =
+        |repository: &Repository, dry_run: bool| repository.repair_index(&|_, _| false, dry_run).unwrap().mended;
+    assert!(repair(&world.open_fresh(), false).is_empty());
+
+    let damaged = BTreeSet::from([ChunkName { label, id }]);
+    assert_eq!(repair(&world.open(), true), damaged);
+    assert!(check(&world.open_fresh(), false).errors() > 0);
+    assert_eq!(repair(&world.open(), false), damaged);
+    assert!(repair(&world.open(), false).is_empty());
+    assert_restores(&world.open_fresh(), &id, &source, &tree(&source));
+    assert_clean(&world.open_fresh());
+}
+
+/// So are others: on a machine that has used the repository, every one of them comes back.
+#[test]
+fn every_small_chunk_is_mended() {
+    let world = World::new();
+    let source = world.source("s", &[("file", noise(1, 20_000))]);
+    let doomed = backup(&world.open(), &source).id;
+    let id = backup(&world.open(), &source).id;
+    forget(&world.open(), [doomed]);
+    let info = load(&world.open()).0.remove(0);
+    world.open().set_tags(&info, &["tag".into()]).unwrap();
+    assert!(check(&world.open(), false).findings.is_empty());
+    let before = world.store.chunks.lock().unwrap().clone();
+    let mut families = BTreeSet::new();
+    for (name, (bytes, _)) in world.store.chunks.lock().unwrap().iter_mut() {
+        if !matches!(name.0.family(), "data" | "tree" | "credential" | "roster" | "repository") {
+            *bytes = [&bytes[..], b"?"].concat().into();
+            families.insert(name.0.family().to_owned());
+        }
+    }
+    assert_eq!(families.len(), 5, "{families:?}");
+    world.open().repair_index(&|_, _| false, false).unwrap();
+    let bytes =
+        |chunks: &Chunks| chunks.iter().map(|(name, (bytes, _))| (name.clone(), bytes.clone())).collect::<Vec<_>>();
+    assert!(bytes(&before) == bytes(&world.store.chunks.lock().unwrap()));
+    assert_restores(&world.open_fresh(), &id, &source, &tree(&source));
+    assert_clean(&world.open_fresh());
 }
 
 /// Gives out what the opening of a repository takes, and no packs.

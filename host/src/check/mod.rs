@@ -228,12 +228,8 @@ impl Check<'_> {
             let id = chunk.split_once('/').and_then(|(_, id)| id.parse().ok());
             let writer = id.and_then(|id: ChunkId| self.writers.get(&id)).map(name);
             let files = writer.is_some().then(|| affected.get(chunk).map_or(0, BTreeSet::len));
-            let is_snapshot = chunk.starts_with("snapshot.");
-            let next = match finding.severity {
-                Severity::Warning => None,
-                Severity::Error if is_snapshot => Some(SNAPSHOT_DAMAGED),
-                Severity::Error => advice(finding.code),
-            };
+            let family = chunk.split(['.', '/']).next().unwrap_or_default();
+            let next = (finding.severity == Severity::Error).then(|| advice(finding.code, family)).flatten();
             Finding { writer, files, next: next.map(str::to_owned), ..finding }
         };
         findings.into_iter().map(complete).collect()
@@ -253,12 +249,18 @@ impl Check<'_> {
 pub const FILE_LOST: &str = "obnam repair index, then obnam backup where the files are, then obnam repair snapshots";
 
 /// What to do about a snapshot whose own chunk is damaged.
-const SNAPSHOT_DAMAGED: &str =
-    "obnam backup where the files are, then obnam prune, which says how to give the snapshot up";
+const SNAPSHOT_DAMAGED: &str = "obnam repair index, on machines that may have a copy of it (such as the one that made it); \
+    if none has, obnam backup where the files are, then obnam prune, which says how to give the snapshot up";
 
 /// What to do about an error.
-fn advice(code: &str) -> Option<&'static str> {
+fn advice(code: &str, family: &str) -> Option<&'static str> {
     match code {
+        "chunk-damaged" if family == "snapshot" => Some(SNAPSHOT_DAMAGED),
+        "chunk-damaged" if family == "credential" => {
+            Some("obnam credential add, then obnam credential remove with the id of the damaged one")
+        }
+        "chunk-damaged" if matches!(family, "index" | "note" | "tombstone" | "client") => Some("obnam repair index"),
+        "chunk-damaged" if !matches!(family, "data" | "tree") => None,
         "pack-missing" | "pack-size" => Some(FILE_LOST),
         "chunk-damaged" | "blob-damaged" | "pack-unusable" => {
             Some("obnam repair index --read-data, then obnam backup where the files are, then obnam repair snapshots")

@@ -2,7 +2,8 @@
 //!
 //! Nothing is destroyed: packs stay as they are, and what an index chunk said of good ones stands in another one afterwards. The next
 //! backup stores again what nobody has any more, where the files are still there. Index chunks, notes and tombstones whose bytes are
-//! not those that were stored tell nobody anything; they are removed, once what can be found without them is in the index.
+//! not those that were stored tell nobody anything; they are removed, once what can be found without them is in the index. But where
+//! this machine has a copy of such a chunk, or of a snapshot or a client chunk, that is stored again.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -20,6 +21,7 @@ use crate::format::signed::Context;
 use crate::format::tombstone::Tombstone;
 use crate::format::{FormatError, Time, to_cbor};
 use crate::index::IndexedPack;
+use crate::store::RemoveOutcome;
 
 /// What a repair has done, or would do.
 #[derive(Debug, Default)]
@@ -32,6 +34,8 @@ pub struct Repair {
     pub found: BTreeSet<ChunkName>,
     /// Index chunks, notes and tombstones whose bytes are not those that were stored: they are removed.
     pub unreadable: BTreeSet<ChunkName>,
+    /// Chunks whose bytes are not those that were stored: this machine's copies take their places.
+    pub mended: BTreeSet<ChunkName>,
     /// Index chunks, and indexes of snapshots, that were replaced.
     pub replaced: u64,
     /// Index chunks that were written instead.
@@ -53,7 +57,7 @@ impl Repository {
             let listed = self.store.list(&LabelFilter::Exactly(label))?;
             packs.extend(listed.into_iter().map(|info| (ChunkName { label: info.label.clone(), id: info.id }, info)));
         }
-        let mut repair = Repair::default();
+        let mut repair = Repair { mended: self.mend(&listing, dry_run)?, ..Repair::default() };
         let mut merging = Merging::new(self, listing.looked);
         let mut named = BTreeSet::new();
         let mut replaced: Vec<&ChunkInfo> = Vec::new();
@@ -136,6 +140,37 @@ impl Repository {
             removed.into_iter().collect::<Result<Vec<_>, _>>()?;
         }
         Ok(repair)
+    }
+
+    /// Stores chunks again that are damaged in the store, and of which this machine has a copy. Their ids say that it is a good one.
+    fn mend(&self, listing: &Listing, dry_run: bool) -> Result<BTreeSet<ChunkName>, RepositoryError> {
+        // No roster and not the repository chunk: were this cut off after the removal, nobody could open the repository any more.
+        let clients = self.store.list(&LabelFilter::Exactly(family("client")))?;
+        let listed = [&listing.snapshots, &listing.indexes, &listing.notes, &listing.tombstones, &clients];
+        let copied: Vec<&ChunkInfo> = listed.into_iter().flatten().collect();
+        let damaged = self.in_parallel(&copied, |info| {
+            let Some(copy) = self.chunks.get(&info.id).filter(|_| !self.chunks.has_passed(&info.id)) else {
+                return Ok(None);
+            };
+            match self.store.get(&info.label, &info.id, None).map_err(RepositoryError::from) {
+                Ok(_) => Ok(None),
+                Err(why) => why.about_chunk().map(|why| why.is_corrupt().then_some(copy)),
+            }
+        });
+        let mut mended = BTreeSet::new();
+        for (info, copy) in copied.into_iter().zip(damaged) {
+            let Some(copy) = copy? else { continue };
+            let is_removed = dry_run || self.store.remove(&info.label, &info.id)? == RemoveOutcome::Removed;
+            if !is_removed {
+                // The store keeps the damaged one for a time, and takes no other one meanwhile.
+                continue;
+            }
+            if !dry_run {
+                self.store.put(&info.label, &info.id, copy)?;
+            }
+            mended.insert(ChunkName { label: info.label.clone(), id: info.id });
+        }
+        Ok(mended)
     }
 
     /// The index chunks, and those of snapshots, are of no use any more; the former are removed.

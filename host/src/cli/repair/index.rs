@@ -11,6 +11,7 @@ use crate::repository::ChunkName;
 
 /// Drop index entries that lead nowhere, and index packs that no index names.
 ///
+/// Damaged snapshots, index chunks and the like are stored again where this machine has a copy of them.
 /// Nothing is destroyed: packs stay as they are, and restore goes on to bring back what is intact. The next backup stores again what was
 /// lost, where the files are still there. This needs a client with the roles reader and maintainer.
 #[derive(Debug, Args)]
@@ -41,6 +42,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         chunks.iter().map(|name| format!("{}/{}", name.label, name.id)).collect::<Vec<_>>()
     };
     let (missing, found, unreadable) = (names(&repair.missing), names(&repair.found), names(&repair.unreadable));
+    let mended = names(&repair.mended);
     let warnings = repository.warnings.all();
     output.warnings(&warnings);
     if output.json {
@@ -50,6 +52,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
             "dropped": repair.dropped,
             "found": found,
             "unreadable": unreadable,
+            "mended": mended,
             "indexes_replaced": repair.replaced,
             "indexes_written": repair.written,
         });
@@ -65,6 +68,9 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     for name in &unreadable {
         output.line(format!("{name} is damaged and of use to nobody: it is removed"))?;
     }
+    for name in &mended {
+        output.line(format!("{name} was damaged: this machine's copy is in its place"))?;
+    }
     output.summary(format!(
         "{} and {} dropped, {} found{}",
         count(missing.len() as u64, "pack", "packs"),
@@ -73,7 +79,8 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         if arguments.dry_run { "; nothing was done" } else { "" }
     ))?;
     let has_lost = !missing.is_empty() || repair.dropped > 0;
-    if arguments.dry_run && (has_lost || !found.is_empty() || !unreadable.is_empty()) {
+    let has_found = !found.is_empty() || !unreadable.is_empty() || !mended.is_empty();
+    if arguments.dry_run && (has_lost || has_found) {
         output.summary("to do so: the same command without --dry-run")?;
     } else if has_lost {
         output.summary(

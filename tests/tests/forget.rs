@@ -55,6 +55,28 @@ fn names_that_nothing_has_are_mistakes() {
     assert!(rehearsed.contains("with a match"), "{rehearsed}");
 }
 
+/// A tag that keeps a snapshot may be in a note that cannot be read: no policy goes by tags then.
+#[test]
+fn a_damaged_note_lets_no_policy_go_by_tags() {
+    let sandbox = Sandbox::with_repository();
+    let all = with_snapshots(&sandbox, 3);
+    sandbox.obnam(args!["tag", &all[0], "--add", "keep"]).expect(0);
+    let (label, id, _) = sandbox.chunks().into_iter().find(|(label, ..)| label.starts_with("note.")).unwrap();
+    let file = sandbox.repository().join(label).join(&id[..2]).join(&id);
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, bytes).unwrap();
+    sandbox.next_machine();
+    let by_tags = args!["forget", "--keep-last", "1", "--keep-tag", "keep"];
+    sandbox.obnam(by_tags.clone()).expect(17).says(&["note.", &id, "nothing was forgotten", "obnam repair index"]);
+    assert_eq!(sandbox.snapshots(), all);
+    // Without it the tag is lost, and nobody is left in doubt.
+    assert!(sandbox.obnam(args!["repair", "index"]).expect(0).text().contains(&id));
+    sandbox.obnam(by_tags).expect(0);
+    assert_eq!(sandbox.snapshots(), all[2..]);
+}
+
 #[test]
 fn a_policy_forgets_and_the_others_stay_whole() {
     let sandbox = Sandbox::with_repository();

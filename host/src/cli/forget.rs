@@ -189,6 +189,7 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
         names => vec![by_name(&repository, names, &snapshots)?],
     };
     refuse_misnamed(&policy, &snapshots, &groups)?;
+    refuse_lost_tags(&repository, &policy)?;
     let doomed: HashSet<ChunkId> = groups.iter().flat_map(Group::doomed).collect();
     let outcome = match arguments.dry_run {
         true => Outcome::default(),
@@ -207,6 +208,19 @@ pub fn run(global: &Global, arguments: &Arguments, output: &mut Output) -> Resul
     summary(arguments, &groups, &outcome, output)?;
     output.flush()?;
     Ok(exit::OK)
+}
+
+/// Refuses to go by tags where some may be lost: what they were to keep would go.
+fn refuse_lost_tags(repository: &Repository, policy: &Policy) -> Result<(), Failure> {
+    let lost = repository.warnings.all().into_iter().find(|warning| warning.code == "note-damaged");
+    match lost.filter(|_| !policy.tags.is_empty()) {
+        None => Ok(()),
+        Some(note) => Err(Failure::Input(format!(
+            "{}. It may give a snapshot a tag that is to be kept, so nothing was forgotten; obnam repair index stores it again where this \
+             machine has a copy of it, or else removes it",
+            note.message
+        ))),
+    }
 }
 
 /// Refuses names that nothing has: what they were to keep would go.

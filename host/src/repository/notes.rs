@@ -99,7 +99,10 @@ impl Repository {
                 }
                 Err(why) => {
                     let why = why.about_chunk()?;
-                    self.warnings.chunk("note-unusable", &name, format!("it is ignored: {why}"));
+                    // A member may have signed it: tags may be missing.
+                    let is_lost = matches!(&why, RepositoryError::Store(error) if !error.is_not_found());
+                    let code = if is_lost { "note-damaged" } else { "note-unusable" };
+                    self.warnings.chunk(code, &name, format!("it is ignored: {why}"));
                 }
             }
         }

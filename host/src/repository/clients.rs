@@ -301,9 +301,10 @@ impl Repository {
             Ok(roster) => Ok(NewClient { tag: client.tag, name: client.name.clone(), credential, roster }),
             Err(unsure @ RepositoryError::RosterUnsure(_)) => Err(unsure),
             Err(error) => {
-                // They open nothing; who may not remove them leaves them there.
-                let _ = self.store.remove(&family("credential"), &credential);
-                let _ = self.store.remove(&family("client"), &chunk_id);
+                // They open nothing; who may not remove them leaves them there. A credential that stays leads to a client chunk.
+                if self.store.remove(&family("credential"), &credential).is_ok() {
+                    let _ = self.store.remove(&family("client"), &chunk_id);
+                }
                 Err(error)
             }
         }

@@ -337,9 +337,10 @@ fn a_passphrase_is_changed_wherever_this_machine_names_it() {
     let words = ["--credential", new, "credential", "passwd", "--generate-passphrase"];
     let said = run(&mut with_passphrase(&sandbox, "new", &words)).expect(0);
     let shown = said.text();
-    let made = shown.lines().find_map(|line| line.trim().strip_prefix("passphrase")).unwrap().trim().to_owned();
+    // Before anything else, so that it is there whatever happens.
+    let made = shown.lines().next().unwrap().strip_prefix("new passphrase, which counts once this is done: ").unwrap();
     said.says(&["from now on give --credential"]);
-    run(&mut with_passphrase(&sandbox, &made, &["snapshots"])).expect(0);
+    run(&mut with_passphrase(&sandbox, made, &["snapshots"])).expect(0);
 }
 
 #[test]

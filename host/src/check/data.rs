@@ -22,7 +22,8 @@ impl Check<'_> {
     pub(super) fn small_chunks(&self, index: &Index) -> Result<(), RepositoryError> {
         let is_copied = |name: &&ChunkName| !is_pack(name) && !self.repository.chunks.has_passed(&name.id);
         let names: Vec<&ChunkName> = self.listed.keys().filter(is_copied).collect();
-        self.each(&names, index, &HashMap::new())
+        // They are read each time, so when that was is not remembered.
+        self.each(&names, index, &HashMap::new(), |_, _| ())
     }
 
     /// Reads the chunks of this part, but for those that were verified within `max_age`. Returns how many there were.
@@ -33,16 +34,23 @@ impl Check<'_> {
             part.choose(self.listed.iter().map(|(name, size)| (name, *size)), &verified, max_age)
         };
         self.watch.total.add(names.iter().map(|name| self.listed[*name]).sum());
-        self.each(&names, index, &counts)?;
+        self.each(&names, index, &counts, |name, is_good| {
+            let mut verified = self.verified.lock().expect("no panic while the lock is held");
+            match is_good {
+                true => verified.note(name.id, SystemTime::now()),
+                false => verified.note_bad(name.id, SystemTime::now()),
+            }
+        })?;
         Ok(names.len())
     }
 
-    /// Reads these chunks; `counts`: how many records the index has of each pack.
+    /// Reads these chunks, and tells of each whether it is good; `counts`: how many records the index has of each pack.
     fn each(
         &self,
         names: &[&ChunkName],
         index: &Index,
         counts: &HashMap<ChunkName, usize>,
+        told: impl Fn(&ChunkName, bool) + Sync,
     ) -> Result<(), RepositoryError> {
         let (next, failed) = (AtomicUsize::new(0), OnceLock::new());
         let threads = self.repository.store.parallelism().min(names.len().max(1));
@@ -54,11 +62,8 @@ impl Check<'_> {
                         if self.watch.stop.load(Ordering::Relaxed) || failed.get().is_some() {
                             break;
                         }
-                        let is_good = self.chunk(name, index, counts, &mut opener);
-                        let mut verified = self.verified.lock().expect("no panic while the lock is held");
-                        match is_good {
-                            Ok(Some(true)) => verified.note(name.id, SystemTime::now()),
-                            Ok(Some(false)) => verified.note_bad(name.id, SystemTime::now()),
+                        match self.chunk(name, index, counts, &mut opener) {
+                            Ok(Some(is_good)) => told(name, is_good),
                             Ok(None) => {}
                             Err(why) => drop(failed.set(why)),
                         }

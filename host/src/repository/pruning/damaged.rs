@@ -92,8 +92,15 @@ impl Walk<'_> {
         let mut lists = Vec::new();
         let read = self.reader.for_each_list(content, |id, _| lists.push(*id));
         lists.iter().for_each(|id| self.keep(id));
-        let leaves = read.and_then(|()| self.reader.leaves(content));
-        for item in leaves.into_iter().flatten() {
+        if let Err(why) = read {
+            why.about_chunk()?;
+        }
+        // Those before a list that is lost.
+        let leaves = match self.reader.leaves(content) {
+            Ok(leaves) => leaves,
+            Err(why) => return why.about_chunk().map(drop),
+        };
+        for item in leaves {
             match item {
                 Ok(item) => self.keep(&item.id),
                 Err(why) => drop(why.about_chunk()?),

@@ -4,19 +4,15 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use obnam::check::{self, Options, Part, Severity, Watch};
-use obnam::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
 use obnam::format::roster::Role;
 use obnam::repository::clients::Access;
 use obnam::repository::open::open;
 use obnam::repository::{ChunkName, Repository, RepositoryError};
 use obnam::restore::{self, RestoreError};
-use obnam::store::memory::{Chunks, MemoryStore};
-use obnam::store::{ChunkStore, Finding, ListPage, PutOutcome, RemoveOutcome, StoreError, StoreErrorKind};
+use obnam::store::memory::Chunks;
 use support::*;
 
 /// A machine that has made a snapshot has a copy of it, and so goes on without the store's. Others would not.
@@ -83,49 +79,13 @@ fn every_small_chunk_is_mended() {
     assert_clean(&world.open_fresh());
 }
 
-/// Gives out what the opening of a repository takes, and no packs.
-struct NoPacks(Arc<MemoryStore>);
-
-impl ChunkStore for NoPacks {
-    fn init(&self) -> Result<(), StoreError> {
-        self.0.init()
-    }
-    fn open(&self) -> Result<(), StoreError> {
-        self.0.open()
-    }
-    fn put(&self, label: &Label, id: &ChunkId, bytes: Bytes) -> Result<PutOutcome, StoreError> {
-        self.0.put(label, id, bytes)
-    }
-    fn get(&self, label: &Label, id: &ChunkId, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
-        match label.family() {
-            "data" | "tree" => Err(StoreError::new(StoreErrorKind::Unavailable(None), "the network is down")),
-            _ => self.0.get(label, id, range),
-        }
-    }
-    fn stat(&self, label: &Label, id: &ChunkId) -> Result<ChunkInfo, StoreError> {
-        self.0.stat(label, id)
-    }
-    fn list_page(&self, filter: &LabelFilter, after: Option<&str>) -> Result<ListPage, StoreError> {
-        self.0.list_page(filter, after)
-    }
-    fn remove(&self, label: &Label, id: &ChunkId) -> Result<RemoveOutcome, StoreError> {
-        self.0.remove(label, id)
-    }
-    fn check(&self) -> Result<Vec<Finding>, StoreError> {
-        self.0.check()
-    }
-    fn parallelism(&self) -> usize {
-        4
-    }
-}
-
 /// Whoever looks for damage while the network is down is not told that everything is lost.
 #[test]
 fn a_store_that_cannot_be_reached_is_no_damage() {
     let world = World::new();
     backup(&world.open(), &world.source("s", &[("file", noise(1, 50_000))]));
     let down = open(
-        world.place_of(Arc::new(NoPacks(world.store.clone())), "down"),
+        world.place_of(Arc::new(Faulty::<NoPacks>::new(world.store.clone())), "down"),
         &world.secret,
         Some(world.made.repository),
     );

@@ -23,6 +23,7 @@ mod forget;
 mod help;
 mod init;
 pub mod interrupt;
+mod keep;
 mod ls;
 mod man;
 mod mount;

@@ -29,8 +29,6 @@ pub struct Listed {
     pub key: Option<String>,
     /// Whether the repository was opened with it.
     pub in_use: bool,
-    /// Whether its client holds the root key; known of the one in use.
-    pub holds_root_key: bool,
     /// What is in it, where it opens with what is at hand.
     pub opened: Option<Opened>,
 }
@@ -87,9 +85,7 @@ impl Repository {
                 None
             };
             let opened = opened.filter(|opened| opened.repository == self.id).map(|opened| self.look_into(&opened));
-            let holds_root_key = in_use && self.holds_root_key();
-            let (id, size, stored) = (info.id, info.size, info.stored);
-            listed.push(Listed { id, size, stored, kind, key, in_use, holds_root_key, opened });
+            listed.push(Listed { id: info.id, size: info.size, stored: info.stored, kind, key, in_use, opened });
         }
         Ok(listed)
     }

@@ -10,71 +10,95 @@ use obnam::chunk::{ChunkId, ChunkInfo, Label, LabelFilter};
 use obnam::store::memory::MemoryStore;
 use obnam::store::{ChunkStore, Finding, ListPage, PutOutcome, RemoveOutcome, StoreError, StoreErrorKind};
 
-/// A store whose user dies at some change: it may still be made, and nothing works behind it.
-pub struct Mortal {
-    inner: Arc<MemoryStore>,
-    /// How many changes are made before.
-    left: AtomicI64,
-    /// Whether the last one is made too.
-    completes: bool,
-}
+/// What goes wrong with the calls of a [`Faulty`] store.
+pub trait Fault: Send + Sync {
+    /// Before a call that changes nothing. `label`: of the chunk, where it is about one.
+    fn call(&self, label: Option<&Label>) -> Result<(), StoreError>;
 
-impl Mortal {
-    /// Dies with change number `changes`, counted from 0.
-    pub fn new(inner: Arc<MemoryStore>, changes: usize, completes: bool) -> Self {
-        Mortal { inner, left: AtomicI64::new(changes as i64), completes }
-    }
-
-    /// Whether it came to that.
-    pub fn is_dead(&self) -> bool {
-        self.left.load(Ordering::SeqCst) < 0
-    }
-
-    fn alive(&self) -> Result<(), StoreError> {
-        if self.is_dead() { Err(StoreError::new(StoreErrorKind::Other, "dead")) } else { Ok(()) }
-    }
-
+    /// Around a call that changes something.
     fn change<T>(&self, change: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let left = self.left.fetch_sub(1, Ordering::SeqCst);
-        if left > 0 || left == 0 && self.completes {
-            let done = change();
-            return if left > 0 { done } else { self.alive().and(done) };
-        }
-        self.left.store(-1, Ordering::SeqCst);
-        self.alive().map(|()| unreachable!())
+        self.call(None)?;
+        change()
     }
 }
 
-impl ChunkStore for Mortal {
+/// A store whose calls go wrong.
+pub struct Faulty<F> {
+    inner: Arc<MemoryStore>,
+    /// What goes wrong.
+    pub fault: F,
+}
+
+impl<F: Fault> ChunkStore for Faulty<F> {
     fn init(&self) -> Result<(), StoreError> {
         self.inner.init()
     }
     fn open(&self) -> Result<(), StoreError> {
-        self.alive()
+        self.fault.call(None)
     }
     fn put(&self, label: &Label, id: &ChunkId, bytes: Bytes) -> Result<PutOutcome, StoreError> {
-        self.change(|| self.inner.put(label, id, bytes))
+        self.fault.change(|| self.inner.put(label, id, bytes))
     }
     fn get(&self, label: &Label, id: &ChunkId, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
-        self.alive()?;
+        self.fault.call(Some(label))?;
         self.inner.get(label, id, range)
     }
     fn stat(&self, label: &Label, id: &ChunkId) -> Result<ChunkInfo, StoreError> {
-        self.alive()?;
+        self.fault.call(Some(label))?;
         self.inner.stat(label, id)
     }
     fn list_page(&self, filter: &LabelFilter, after: Option<&str>) -> Result<ListPage, StoreError> {
-        self.alive()?;
+        self.fault.call(None)?;
         self.inner.list_page(filter, after)
     }
     fn remove(&self, label: &Label, id: &ChunkId) -> Result<RemoveOutcome, StoreError> {
-        self.change(|| self.inner.remove(label, id))
+        self.fault.change(|| self.inner.remove(label, id))
     }
     fn check(&self) -> Result<Vec<Finding>, StoreError> {
         self.inner.check()
     }
     fn parallelism(&self) -> usize {
         1
+    }
+}
+
+/// The user dies at some change: it may still be made, and nothing works behind it.
+pub struct Death {
+    /// How many changes are made before.
+    left: AtomicI64,
+    /// Whether the last one is made too.
+    completes: bool,
+}
+
+/// A store whose user dies.
+pub type Mortal = Faulty<Death>;
+
+impl Mortal {
+    /// Dies with change number `changes`, counted from 0.
+    pub fn new(inner: Arc<MemoryStore>, changes: usize, completes: bool) -> Self {
+        Faulty { inner, fault: Death { left: AtomicI64::new(changes as i64), completes } }
+    }
+
+    /// Whether it came to that.
+    pub fn is_dead(&self) -> bool {
+        self.fault.left.load(Ordering::SeqCst) < 0
+    }
+}
+
+impl Fault for Death {
+    fn call(&self, _: Option<&Label>) -> Result<(), StoreError> {
+        let is_dead = self.left.load(Ordering::SeqCst) < 0;
+        if is_dead { Err(StoreError::new(StoreErrorKind::Other, "dead")) } else { Ok(()) }
+    }
+
+    fn change<T>(&self, change: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let left = self.left.fetch_sub(1, Ordering::SeqCst);
+        if left > 0 || left == 0 && self.completes {
+            let done = change();
+            return if left > 0 { done } else { self.call(None).and(done) };
+        }
+        self.left.store(-1, Ordering::SeqCst);
+        self.call(None).map(|()| unreachable!())
     }
 }
 
@@ -147,9 +171,8 @@ pub enum Outage {
     Answer,
 }
 
-/// A store that cannot be reached for a moment. All calls before and after it pass.
-pub struct Unreachable {
-    inner: Arc<MemoryStore>,
+/// The store cannot be reached for a moment. All calls before and after it pass.
+pub struct Absence {
     outage: Outage,
     /// How many calls come before it.
     left: AtomicI64,
@@ -158,39 +181,48 @@ pub struct Unreachable {
     was_change: AtomicBool,
 }
 
+/// A store that cannot be reached for a moment.
+pub type Unreachable = Faulty<Absence>;
+
 impl Unreachable {
     /// It can be reached until it is told otherwise.
     pub fn new(inner: Arc<MemoryStore>, outage: Outage) -> Self {
-        let left = AtomicI64::new(i64::MAX);
-        Unreachable { inner, outage, left, has_failed: AtomicBool::new(false), was_change: AtomicBool::new(false) }
+        let (has_failed, was_change) = (AtomicBool::new(false), AtomicBool::new(false));
+        Faulty { inner, fault: Absence { outage, left: AtomicI64::new(i64::MAX), has_failed, was_change } }
     }
 
     /// It comes after so many more calls.
     pub fn fail_after(&self, calls: usize) {
-        self.left.store(calls as i64, Ordering::SeqCst);
+        self.fault.left.store(calls as i64, Ordering::SeqCst);
     }
 
     /// Whether it came to that.
     pub fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::SeqCst)
+        self.fault.has_failed.load(Ordering::SeqCst)
     }
 
     /// Whether a change was reported as failed.
     pub fn has_failed_to_change(&self) -> bool {
-        self.was_change.load(Ordering::SeqCst)
+        self.fault.was_change.load(Ordering::SeqCst)
     }
+}
 
-    fn call(&self) -> Result<(), StoreError> {
+fn unavailable() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable(None), "the network is down")
+}
+
+impl Fault for Absence {
+    fn call(&self, _: Option<&Label>) -> Result<(), StoreError> {
         let calls = if let Outage::Calls(calls) = self.outage { calls } else { 1 };
         if !(1 - calls..=0).contains(&self.left.fetch_sub(1, Ordering::SeqCst)) {
             return Ok(());
         }
         self.has_failed.store(true, Ordering::SeqCst);
-        Err(StoreError::new(StoreErrorKind::Unavailable(None), "the network is down"))
+        Err(unavailable())
     }
 
     fn change<T>(&self, change: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let Err(failed) = self.call() else { return change() };
+        let Err(failed) = self.call(None) else { return change() };
         self.was_change.store(true, Ordering::SeqCst);
         if self.outage == Outage::Answer {
             change()?;
@@ -199,36 +231,20 @@ impl Unreachable {
     }
 }
 
-impl ChunkStore for Unreachable {
-    fn init(&self) -> Result<(), StoreError> {
-        self.inner.init()
+/// No packs can be reached.
+pub struct NoPacks;
+
+impl Faulty<NoPacks> {
+    /// All else can.
+    pub fn new(inner: Arc<MemoryStore>) -> Self {
+        Faulty { inner, fault: NoPacks }
     }
-    fn open(&self) -> Result<(), StoreError> {
-        self.inner.open()
-    }
-    fn put(&self, label: &Label, id: &ChunkId, bytes: Bytes) -> Result<PutOutcome, StoreError> {
-        self.change(|| self.inner.put(label, id, bytes))
-    }
-    fn get(&self, label: &Label, id: &ChunkId, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
-        self.call()?;
-        self.inner.get(label, id, range)
-    }
-    fn stat(&self, label: &Label, id: &ChunkId) -> Result<ChunkInfo, StoreError> {
-        self.call()?;
-        self.inner.stat(label, id)
-    }
-    fn list_page(&self, filter: &LabelFilter, after: Option<&str>) -> Result<ListPage, StoreError> {
-        self.call()?;
-        self.inner.list_page(filter, after)
-    }
-    fn remove(&self, label: &Label, id: &ChunkId) -> Result<RemoveOutcome, StoreError> {
-        self.change(|| self.inner.remove(label, id))
-    }
-    fn check(&self) -> Result<Vec<Finding>, StoreError> {
-        self.inner.check()
-    }
-    fn parallelism(&self) -> usize {
-        1
+}
+
+impl Fault for NoPacks {
+    fn call(&self, label: Option<&Label>) -> Result<(), StoreError> {
+        let is_pack = label.is_some_and(|label| matches!(label.family(), "data" | "tree"));
+        if is_pack { Err(unavailable()) } else { Ok(()) }
     }
 }
 

@@ -18,15 +18,16 @@ pub struct Arguments {}
 pub fn run(global: &Global, _: &Arguments, output: &mut Output) -> Result<u8, Failure> {
     let (repository, secret) = global.repository_and_secret()?;
     let credentials = repository.credentials(&secret)?;
+    let root = repository.holds_root_key();
     let warnings = repository.warnings.all();
     output.warnings(&warnings);
     if output.json {
-        let list: Vec<Value> = credentials.iter().map(document).collect();
+        let list: Vec<Value> = credentials.iter().map(|credential| document(credential, root)).collect();
         output.document("ok", &warnings, json!({ "credentials": list }))?;
         return Ok(exit::OK);
     }
     for credential in &credentials {
-        output.line(line(credential))?;
+        output.line(line(credential, root))?;
     }
     output.flush()?;
     Ok(exit::OK)
@@ -36,7 +37,8 @@ fn kind(credential: &Listed) -> &'static str {
     credential.kind.map_or("unknown", Kind::as_str)
 }
 
-fn document(credential: &Listed) -> Value {
+/// `root`: whether the client that is open holds the root key.
+fn document(credential: &Listed, root: bool) -> Value {
     let opened = credential.opened.as_ref();
     json!({
         "id": credential.id.to_string(),
@@ -45,7 +47,7 @@ fn document(credential: &Listed) -> Value {
         "size": credential.size,
         "stored": credential.stored.map(|time| Time::from(time).to_rfc3339()),
         "in_use": credential.in_use,
-        "holds_root_key": credential.in_use.then_some(credential.holds_root_key),
+        "holds_root_key": credential.in_use.then_some(root),
         "opens": opened.is_some(),
         "client": opened.and_then(|opened| opened.client.as_ref()),
         "has_token": opened.map(|opened| opened.has_token),
@@ -53,12 +55,12 @@ fn document(credential: &Listed) -> Value {
     })
 }
 
-fn line(credential: &Listed) -> String {
+fn line(credential: &Listed, root: bool) -> String {
     let stored = credential.stored.map_or_else(|| "-".into(), |time| Time::from(time).to_rfc3339());
     let mut words = Vec::new();
     if credential.in_use {
         words.push("in use".to_owned());
-        words.extend(credential.holds_root_key.then(|| "with the root key".into()));
+        words.extend(root.then(|| "with the root key".into()));
     }
     if let Some(opened) = &credential.opened {
         words.extend(opened.client.as_ref().map(|name| format!("client {}", printable(name.as_bytes()))));

@@ -13,7 +13,7 @@ use super::*;
 use crate::trial::Trial;
 
 /// Packs of data, without directories, that only this snapshot needs.
-pub fn own_packs(repository: &Repository, id: &ChunkId) -> Vec<ChunkId> {
+fn own_packs(repository: &Repository, id: &ChunkId) -> Vec<ChunkId> {
     let (snapshots, index) = load(repository);
     let needs = |info: &SnapshotInfo| repository.references(info).unwrap();
     let packs = |own: bool| {
@@ -32,13 +32,13 @@ pub fn own_packs(repository: &Repository, id: &ChunkId) -> Vec<ChunkId> {
     own.into_iter().filter(is_alone).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-pub fn lose_packs(world: &World, packs: &[ChunkId]) {
+fn lose_packs(world: &World, packs: &[ChunkId]) {
     assert!(!packs.is_empty());
     world.store.chunks.lock().unwrap().retain(|(_, id), _| !packs.contains(id));
 }
 
 /// What `check` finds before anything is repaired, and what a crash may leave.
-pub fn damage(world: &World) -> Vec<&'static str> {
+fn damage(world: &World) -> Vec<&'static str> {
     let report = check(&world.open_fresh(), true);
     assert!(report.errors() > 0);
     let codes: BTreeSet<&str> = report.findings.iter().map(|found| found.code).chain(["pack-unindexed"]).collect();

@@ -4,9 +4,9 @@ use std::fs;
 
 use obnam::format::roster::Role;
 use obnam::repository::Repository;
+use obnam::repository::pruning::Options;
 
 use super::*;
-use crate::mending::{damage, lose_packs, own_packs};
 use crate::trial::Trial;
 
 /// Backups of which many are forgotten, each with a record and an index chunk of its own, if these are `many`: so many that prune
@@ -119,36 +119,29 @@ fn removing_marked_packs() {
     Trial { kept, step: 15, changes: 25, ..Trial::new(name, &world, &next, &pruning) }.run();
 }
 
-/// What is left of a snapshot whose packs are lost in part stays, whatever happens while its trees are read.
+/// Where it is not known any more into which packs something was moved, the trees tell what is needed. Whatever happens while they are
+/// read, that stays.
 #[test]
-fn pruning_where_packs_are_missing() {
+fn pruning_where_moves_are_forgotten() {
     let world = World::new();
-    let kept = with_garbage(&world, 0);
-    let lossy = world.source("lossy", &[("one", noise(30, 60_000)), ("two", noise(40, 30_000))]);
-    let damaged = backup(&world.open(), &lossy);
-    let own = own_packs(&world.open_fresh(), &damaged.id);
-    assert!(own.len() > 2);
-    lose_packs(&world, &own[..1]);
-    let what_is_left = |repository: &Repository| {
-        let restored = restore_root(repository, &load(repository).1, &damaged.snapshot.root);
-        assert!(!restored.problems.is_empty());
-        ["one", "two"].map(|name| fs::read(restored.at(&lossy).join(name)).unwrap())
-    };
-    let before = what_is_left(&world.open_fresh());
-    // Zeros stand for what is lost.
-    let zeros = |contents: &[Vec<u8>; 2]| contents.concat().iter().filter(|byte| **byte == 0).count();
-    assert!(zeros(&before) < 40_000);
-    let done = |repository: &Repository| {
-        let now = what_is_left(repository);
-        assert!(now == before, "{} bytes are lost, {} were before", zeros(&now), zeros(&before));
-    };
+    let source = world.source("s", &[("long", noise(7, 200_000))]);
+    fill(&source, |_| 0);
+    let first = backup(&world.open(), &source).id;
+    fill(&source, |number| number % 2);
+    fs::write(source.join("long"), [noise(8, 60_000), noise(7, 200_000)].concat()).unwrap();
+    let last = keep(&world.open(), &source);
+    forget(&world.open(), [first]);
+    assert!(repack(&world.open()).repacked.packs > 0);
+    world.store.chunks.lock().unwrap().retain(|(label, _), _| label.family() != "index");
+    assert!(!world.open_fresh().repair_index(&|_, _| false, false).unwrap().found.is_empty());
+    let doomed = backup(&world.open(), &world.source("garbage", &[("g", noise(9, 50_000))])).id;
+    let newest = keep(&world.open(), &world.source("newest", &[("n", noise(3, 100))]));
+    forget(&world.open(), [doomed]);
+    assert!(prune_with(&world.open(), &Options { dry_run: true, ..all_blobs() }).unwrap().missing > 0);
     let next = garbage_again(&world);
-    let trial = Trial::new("pruning where packs are missing", &world, &next, &pruning);
-    let (left, doomed) = (damage(&world), vec![damaged.id]);
-    // In the end the index does not name any more what is lost.
-    let again = |repository: &Repository, dirs: &_| {
-        pruning(repository, dirs).unwrap();
-        repository.repair_index(&|_, _| false, false).unwrap();
-    };
-    Trial { kept, left, doomed, again: Some(&again), done: &done, changes: 5, step: 3, ..trial }.run();
+    let trial = Trial::new("pruning where moves are forgotten", &world, &next, &pruning);
+    let done = |repository: &Repository| assert_restores(repository, &last.id, &last.source, &last.tree);
+    // As long as it is there, packs are missing that it names.
+    let (healed, doomed) = (vec![last.clone()], vec![last.id]);
+    Trial { kept: vec![newest], healed, doomed, done: &done, changes: 4, ..trial }.run();
 }
